@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lkvm/chr-fd.h>
+#include <lkvm/chr-out.h>
+#include <lkvm/log.h>
+#include <lkvm/util.h>
+
+#define OUT_CHUNK    16384u /* bytes for one write(2) */
+#define OUT_MARK_MAX 64u    /* longest drop mark */
+#define OUT_URGENT   512u   /* this much is written without waiting for the end of the line */
+#define OUT_TRIM     (256u << 10)
+#define OUT_GRACE_NS NSEC_PER_SEC
+
+struct chr_out {
+	const char *name;
+	const struct log *log;
+	struct chr_fd fd;
+	int cancel_fd; /* an eventfd: readable when the writer must give up */
+	pthread_t thread;
+
+	pthread_mutex_t lock; /* guards what follows, but for the chunk */
+	pthread_cond_t cond;  /* for the writer: something changed */
+	pthread_cond_t ended; /* for chr_out_wait(): `done` */
+	uint8_t *ring;
+	size_t size, pos, used; /* [pos, pos + used), wrapping at size */
+	size_t touched;         /* high-water mark of the ring since it was last trimmed */
+	uint64_t gap;           /* bytes dropped after the last one in the ring */
+	uint64_t dropped;
+	bool urgent, closing, cancelled, done;
+	int errnum;
+
+	/* The writer's: bytes on their way out, so that a write does not hold the ring. */
+	size_t chunk_len;
+	uint8_t chunk[OUT_CHUNK + OUT_MARK_MAX];
+};
+
+/* The ring. */
+
+static void out_put_locked(struct chr_out *out, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+	size_t end, n;
+
+	/* An empty ring starts over, so that a reader who keeps up touches the same few pages. */
+	if (out->used == 0)
+		out->pos = 0;
+	end = out->pos + out->used;
+	if (end >= out->size)
+		end -= out->size;
+	n = MIN(len, out->size - end);
+	memcpy(out->ring + end, p, n);
+	memcpy(out->ring, p + n, len - n);
+	out->used += len;
+	out->touched = n < len ? out->size : MAX(out->touched, end + n);
+}
+
+static void out_get_locked(struct chr_out *out, uint8_t *buf, size_t len)
+{
+	size_t n = MIN(len, out->size - out->pos);
+
+	memcpy(buf, out->ring + out->pos, n);
+	memcpy(buf + n, out->ring, len - n);
+	out->pos = n < len ? len - n : out->pos + n;
+	out->used -= len;
+	if (out->used == 0 && out->touched > OUT_TRIM) {
+		madvise(out->ring, out->size, MADV_DONTNEED);
+		out->touched = 0;
+	}
+}
+
+static size_t out_format_mark(const struct chr_out *out, char mark[OUT_MARK_MAX])
+{
+	return (size_t)snprintf(mark, OUT_MARK_MAX, "[lkvm: %" PRIu64 " bytes dropped]\n",
+				out->gap);
+}
+
+static void out_append_locked(struct chr_out *out, const uint8_t *buf, size_t len)
+{
+	size_t room = out->size - out->used, n;
+	char mark[OUT_MARK_MAX];
+
+	/* A gap ends when a quarter is free: else a slow reader would get a mark for every few bytes. */
+	if (out->gap && room >= out->size / 4) {
+		out_put_locked(out, mark, out_format_mark(out, mark));
+		out->gap = 0;
+		room = out->size - out->used;
+	}
+	n = out->gap ? 0 : MIN(len, room);
+	out_put_locked(out, buf, n);
+	out->gap += len - n;
+	out->dropped += len - n;
+}
+
+void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len)
+{
+	bool wake;
+
+	pthread_mutex_lock(&out->lock);
+	if (out->done || out->closing || len == 0) {
+		pthread_mutex_unlock(&out->lock);
+		return;
+	}
+	wake = out->used == 0;
+	out_append_locked(out, buf, len);
+	if (!out->urgent && (out->used >= OUT_URGENT || memchr(buf, '\n', len)))
+		wake = out->urgent = true;
+	pthread_mutex_unlock(&out->lock);
+	if (wake)
+		pthread_cond_signal(&out->cond);
+}
+
+/* The writer. */
+
+static struct timespec out_timespec(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC),
+				  .tv_nsec = (long)(ns % NSEC_PER_SEC) };
+}
+
+static void out_take_chunk_locked(struct chr_out *out)
+{
+	out->chunk_len = MIN(out->used, (size_t)OUT_CHUNK);
+	out_get_locked(out, out->chunk, out->chunk_len);
+	if (out->used > 0)
+		return;
+	out->urgent = false;
+	if (out->gap)
+		out->chunk_len += out_format_mark(out, (char *)out->chunk + out->chunk_len);
+	out->gap = 0;
+}
+
+/*
+ * Takes the next bytes to write; waits for them. Returns 0, with an empty chunk when there are none
+ * and never will be, or -ECANCELED.
+ */
+static int out_take(struct chr_out *out)
+{
+	struct timespec until;
+	int ret;
+
+	pthread_mutex_lock(&out->lock);
+	while (!out->used && !out->gap && !out->closing)
+		pthread_cond_wait(&out->cond, &out->lock);
+	until = out_timespec(util_now_ns() + CHR_OUT_LINGER_MS * 1000000ULL);
+	while (!out->urgent && !out->closing)
+		if (pthread_cond_timedwait(&out->cond, &out->lock, &until) == ETIMEDOUT)
+			break;
+	ret = out->cancelled ? -ECANCELED : 0;
+	if (ret == 0)
+		out_take_chunk_locked(out);
+	pthread_mutex_unlock(&out->lock);
+	return ret;
+}
+
+/* Waits until the descriptor takes bytes. Returns 0 or -ECANCELED. */
+static int out_wait_writable(struct chr_out *out)
+{
+	struct pollfd pfd[2] = {
+		{ .fd = out->cancel_fd, .events = POLLIN },
+		{ .fd = out->fd.fd, .events = POLLOUT },
+	};
+
+	while (poll(pfd, ARRAY_SIZE(pfd), -1) < 0 && errno == EINTR)
+		;
+	return pfd[0].revents ? -ECANCELED : 0;
+}
+
+/* Writes the chunk out; chunk_len becomes what is left of it. Returns 0 or -errno. */
+static int out_put_chunk(struct chr_out *out)
+{
+	const uint8_t *p = out->chunk;
+
+	while (out->chunk_len > 0) {
+		ssize_t n = chr_fd_write(&out->fd, p, out->chunk_len);
+
+		if (n == -EAGAIN)
+			n = out_wait_writable(out);
+		if (n < 0)
+			return (int)n;
+		p += n;
+		out->chunk_len -= (size_t)n;
+	}
+	return 0;
+}
+
+static void out_finish(struct chr_out *out, int ret)
+{
+	char text[128];
+
+	if (ret == -EPIPE)
+		log_info(out->log, "%s ends: its reader is gone", out->name);
+	else if (ret < 0 && ret != -ECANCELED)
+		log_warn(out->log, "%s ends: %s", out->name, strerror_r(-ret, text, sizeof(text)));
+
+	pthread_mutex_lock(&out->lock);
+	if (ret == -ECANCELED)
+		out->dropped += out->used + out->chunk_len;
+	else
+		out->errnum = -ret;
+	out->used = 0;
+	out->gap = 0;
+	out->done = true;
+	pthread_cond_signal(&out->ended);
+	pthread_mutex_unlock(&out->lock);
+}
+
+static void *out_thread(void *arg)
+{
+	struct chr_out *out = arg;
+	int ret;
+
+	do {
+		ret = out_take(out);
+		if (ret < 0 || out->chunk_len == 0)
+			break;
+		ret = out_put_chunk(out);
+	} while (ret == 0);
+	out_finish(out, ret);
+	return NULL;
+}
+
+/* Life. */
+
+static void out_init_sync(struct chr_out *out)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&out->lock, NULL);
+	pthread_cond_init(&out->cond, &attr);
+	pthread_cond_init(&out->ended, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static int out_init_memory(struct chr_out *out, size_t buf_len)
+{
+	void *ring;
+
+	out->size = align_up(MAX(buf_len, (size_t)CHR_OUT_BUF_MIN), CHR_OUT_BUF_MIN);
+	ring = mmap(NULL, out->size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ring == MAP_FAILED)
+		return -errno;
+	out->ring = ring;
+	/* A huge page for the first byte would make 2 MiB resident. */
+	madvise(ring, out->size, MADV_NOHUGEPAGE);
+	out->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return out->cancel_fd < 0 ? -errno : 0;
+}
+
+/* With every signal blocked from the start: signals are the main thread's, and EPIPE is an error here. */
+static int out_start(struct chr_out *out)
+{
+	sigset_t all, old;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = -pthread_create(&out->thread, NULL, out_thread, out);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return ret;
+}
+
+static void out_release(struct chr_out *out)
+{
+	chr_fd_release(&out->fd);
+	if (out->cancel_fd >= 0)
+		close(out->cancel_fd);
+	if (out->ring)
+		munmap(out->ring, out->size);
+	pthread_cond_destroy(&out->ended);
+	pthread_cond_destroy(&out->cond);
+	pthread_mutex_destroy(&out->lock);
+	free(out);
+}
+
+struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const struct log *log,
+			    struct err *err)
+{
+	struct chr_out *out = calloc(1, sizeof(*out));
+	int ret;
+
+	if (!out) {
+		err_host(err, ENOMEM, "cannot make the buffer of the %s", name);
+		return NULL;
+	}
+	out->name = name;
+	out->log = log;
+	out->cancel_fd = -1;
+	out_init_sync(out);
+	chr_fd_init(&out->fd, fd, O_WRONLY);
+	ret = out_init_memory(out, buf_len);
+	if (ret == 0)
+		ret = out_start(out);
+	if (ret < 0) {
+		err_host(err, -ret, "cannot make the buffer of the %s", name);
+		out_release(out);
+		return NULL;
+	}
+	return out;
+}
+
+void chr_out_close(struct chr_out *out)
+{
+	pthread_mutex_lock(&out->lock);
+	out->closing = true;
+	pthread_mutex_unlock(&out->lock);
+	pthread_cond_signal(&out->cond);
+}
+
+static bool out_wait_done(struct chr_out *out, uint64_t deadline_ns)
+{
+	struct timespec until = out_timespec(deadline_ns);
+	bool done;
+
+	pthread_mutex_lock(&out->lock);
+	while (!out->done)
+		if (pthread_cond_timedwait(&out->ended, &out->lock, &until) == ETIMEDOUT)
+			break;
+	done = out->done;
+	pthread_mutex_unlock(&out->lock);
+	return done;
+}
+
+void chr_out_wait(struct chr_out *out, uint64_t deadline_ns)
+{
+	uint64_t one = 1;
+
+	if (out_wait_done(out, deadline_ns))
+		return;
+	pthread_mutex_lock(&out->lock);
+	out->cancelled = true;
+	pthread_mutex_unlock(&out->lock);
+	if (write(out->cancel_fd, &one, sizeof(one)) < 0)
+		return; /* a fresh eventfd takes a 1 */
+	/* Only a write to a file that the kernel does not finish outlasts this (a dead NFS server). */
+	if (!out_wait_done(out, util_now_ns() + OUT_GRACE_NS))
+		log_warn(out->log, "%s: a write does not end; left behind", out->name);
+}
+
+void chr_out_free(struct chr_out *out)
+{
+	if (!out_wait_done(out, 0))
+		return;
+	pthread_join(out->thread, NULL);
+	out_release(out);
+}
+
+void chr_out_stats(struct chr_out *out, struct chr_out_stats *st)
+{
+	pthread_mutex_lock(&out->lock);
+	st->dropped = out->dropped;
+	st->errnum = out->errnum;
+	pthread_mutex_unlock(&out->lock);
+}

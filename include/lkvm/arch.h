@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the platform half of x86/ and arm/ gives to the code that is the same for both. The linker picks
+ * the implementation; nothing outside x86/ and arm/ tests the architecture.
+ */
+#ifndef LKVM_ARCH_H
+#define LKVM_ARCH_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct err;
+struct kvm;
+struct vcpu;
+
+/* Right after KVM_CREATE_VM: interrupt controller, timers, reserved pages. */
+int arch_vm_init(struct kvm *kvm, struct err *err);
+void arch_vm_release(struct kvm *kvm); /* also after a failed arch_vm_init() */
+
+/* Right after KVM_CREATE_VCPU: CPUID or features, and the state that every vCPU starts from. */
+int arch_vcpu_init(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err);
+
+/* Sets or clears the level of an interrupt line. Returns 0 or -errno. */
+int arch_irq_line(struct kvm *kvm, uint32_t gsi, int level);
+
+/* Prints the registers of a vCPU that is not in KVM_RUN. */
+void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
+
+#endif

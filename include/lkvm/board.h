@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The machine half of an architecture: its address map, its fixed devices, its firmware tables and its
+ * way to start a kernel. machine.c builds the rest and calls these in the order in which they stand.
+ */
+#ifndef LKVM_BOARD_H
+#define LKVM_BOARD_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/err.h>
+
+struct board;
+struct bus;
+struct chr;
+struct coalesced;
+struct gmem;
+struct gmem_region;
+struct kvm;
+struct loop;
+struct machine_config;
+struct stop;
+struct vcpu;
+
+/* What machine.c has made and a board's devices connect to; all of it outlives the board. */
+struct board_parts {
+	const struct machine_config *cfg;
+	struct kvm *kvm;
+	const struct gmem *gm;
+	struct bus *pio, *mmio;
+	struct coalesced *coalesced;
+	struct loop *loop;
+	struct stop *stop;
+	struct chr *chr; /* the console, NULL: none */
+	struct vcpu *boot_cpu;
+};
+
+/* The kernel command line that the machine needs, whatever the user adds. */
+extern const char *const board_cmdline;
+
+/* Where a kernel is looked for when none was named; NULL ends the list. `release` is uname -r. */
+extern const char *const board_kernels[];
+
+/* Splits RAM around the holes of the address map; fills at most GMEM_REGIONS_MAX, returns how many. */
+unsigned int board_ram(uint64_t size, struct gmem_region *spans);
+
+/* Makes the devices and claims their places on the buses. */
+struct board *board_new(const struct board_parts *parts, struct err *err);
+void board_free(struct board *board);
+
+/* Loads kernel, initrds, command line and tables, and sets the boot CPU to enter. */
+int board_load(struct board *board, struct err *err);
+
+/* For --dry-run: devices, tables and how the kernel is entered, a line each. */
+void board_describe(const struct board *board, FILE *out);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One way out of a console: a bounded buffer and the thread that empties it into a descriptor.
+ *
+ * chr_out_write() never blocks. A line is handed over at its end; what has no end of line yet waits
+ * at most CHR_OUT_LINGER_MS, so that a console that is written byte by byte costs a system call a
+ * line. Bytes that find no room are dropped and counted, and a mark takes their place in the output.
+ *
+ * Memory: address space for the whole buffer, touched as far as the reader lags behind.
+ */
+#ifndef LKVM_CHR_OUT_H
+#define LKVM_CHR_OUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lkvm/err.h>
+
+struct chr_out;
+struct log;
+
+#define CHR_OUT_BUF_MIN   4096 /* a smaller buffer is made this large */
+#define CHR_OUT_LINGER_MS 2
+
+/* `name` ("console output") is for messages; it, `fd` and `log` outlive the object. */
+struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const struct log *log, struct err *err);
+
+void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len); /* any thread, in its order */
+
+/*
+ * Ending takes two steps, so that two outputs can share a deadline: close, then wait. Nothing is
+ * accepted after the first. chr_out_wait() returns when all is written or at `deadline_ns`, when what is
+ * left is given up and counts as dropped.
+ */
+void chr_out_close(struct chr_out *out);
+void chr_out_wait(struct chr_out *out, uint64_t deadline_ns);
+/* After chr_out_wait(). A thread that is stuck in the kernel is left behind with what it uses. */
+void chr_out_free(struct chr_out *out);
+
+struct chr_out_stats {
+	uint64_t dropped; /* bytes that found no room or no time */
+	int errnum;       /* why output ended early, 0 if it did not */
+};
+void chr_out_stats(struct chr_out *out, struct chr_out_stats *st);
+
+#endif

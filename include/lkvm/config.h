@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a VM is to be: the whole of it, validated, constant while the VM exists. A command fills it.
+ */
+#ifndef LKVM_CONFIG_H
+#define LKVM_CONFIG_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lkvm/log.h>
+
+enum boot_how {
+	BOOT_AUTO,    /* the decompressed kernel when it can be had, else the bzImage */
+	BOOT_BZIMAGE, /* the image as it is; it decompresses itself in the guest */
+	BOOT_VMLINUX, /* the ELF, from a file or from inside a bzImage */
+};
+
+#define MEM_MIN_MIB     16ULL
+#define MEM_DEFAULT_MIB 256ULL
+#define CPUS_MAX        254 /* an xAPIC id is a byte, 255 is broadcast */
+
+struct machine_config {
+	const char *name; /* for the process list and messages */
+	const char *dev;  /* the KVM device */
+
+	const char *kernel; /* path */
+	const char *const *initrds;
+	unsigned int initrds_nr;
+	const char *cmdline; /* the kernel's, complete */
+	enum boot_how boot;
+	bool kaslr;
+	const char *cache_dir; /* decompressed kernels; NULL: none */
+
+	uint64_t mem; /* bytes, a multiple of the page size */
+	const char *hugetlbfs;
+	bool mem_shared;
+	unsigned int cpus_nr;
+	const uint16_t *affinity; /* host CPU of vCPU i is affinity[i % affinity_nr] */
+	unsigned int affinity_nr;
+
+	bool acpi;
+	int debug_exit; /* port, -1: none */
+
+	bool console; /* false: the serial ports exist and go nowhere */
+	int in_fd;    /* console input, -1: none */
+	int out_fd;   /* console output, -1: none */
+	int copy_fd;  /* gets the console output too, -1: none */
+	bool escape;  /* Ctrl-A commands on in_fd */
+
+	uint64_t timeout_ns; /* 0: none */
+	bool restart;        /* on reset, start again instead of ending */
+	const sigset_t *signals; /* blocked by the caller; each stops the VM; NULL: none */
+	struct log log;
+};
+
+#endif

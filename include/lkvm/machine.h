@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A VM from its config to its outcome.
+ *
+ * machine_new() takes host resources that last over a restart (the console, the event loop);
+ * machine_run() builds the VM, runs it to its end and takes it apart again. The thread that calls
+ * machine_run() serves the loop. The config outlives the machine.
+ */
+#ifndef LKVM_MACHINE_H
+#define LKVM_MACHINE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/config.h>
+#include <lkvm/conlog.h>
+#include <lkvm/err.h>
+#include <lkvm/stop.h>
+
+struct machine;
+
+/* How it ended, and what a report needs. */
+struct machine_result {
+	struct stop_info stop;
+	uint64_t console_dropped; /* bytes that the reader was too slow for */
+	int console_errno;        /* why output to out_fd ended early, 0 if it did not */
+	int copy_errno;           /* the same for copy_fd */
+};
+
+int machine_new(struct machine **out, const struct machine_config *cfg, struct err *err);
+void machine_free(struct machine *m);
+
+/*
+ * Returns 0 when the VM ran, however it ended; -errno and a sentence when it could not be built.
+ * When the end wants an explanation (timeout, KVM failure), registers and the last console lines are
+ * written to `report`.
+ */
+int machine_run(struct machine *m, struct machine_result *res, FILE *report, struct err *err);
+
+/* Builds the VM, prints what it consists of, and takes it apart. */
+int machine_describe(struct machine *m, FILE *out, struct err *err);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * From why a VM ended to what a script sees: the exit status of `lkvm run` and one line of text. The
+ * numbers are an interface and never change.
+ */
+#ifndef LKVM_RESULT_H
+#define LKVM_RESULT_H
+
+#include <stddef.h>
+
+#include <lkvm/err.h>
+#include <lkvm/stop.h>
+
+enum {
+	STATUS_OK = 0,
+	STATUS_GUEST_MAX = 192,   /* a status of the guest's own, up to here */
+	STATUS_GUEST_ABOVE = 199, /* ... and above */
+	STATUS_RESET = 200,
+	STATUS_PANIC = 201,
+	STATUS_TRIPLE_FAULT = 203,
+	STATUS_TIMEOUT = 205,
+	STATUS_USER = 207,
+	STATUS_USAGE = 210,
+	STATUS_HOST = 211,
+	STATUS_INTERNAL = 212,
+};
+
+/* STOP_SIGNAL has no status of its own: the process ends by the signal. 128 + signal is returned. */
+int result_status(const struct stop_info *info);
+int result_err_status(const struct err *err);
+
+/* "guest panic: Kernel panic - not syncing: ..." without a newline. */
+void result_describe(const struct stop_info *info, char *buf, size_t len);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * vCPU threads and the exit loop.
+ *
+ * A kick is a flag (immediate_exit) and the signal VCPU_KICK_SIGNAL, which every thread of lkvm blocks
+ * and KVM_RUN alone opens (KVM_SET_SIGNAL_MASK): it ends KVM_RUN with EINTR and stays pending, so no
+ * handler is installed and no kick can be lost between the check and KVM_RUN.
+ */
+#ifndef LKVM_VCPU_H
+#define LKVM_VCPU_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/err.h>
+
+struct bus;
+struct coalesced;
+struct kvm;
+struct kvm_run;
+struct stop;
+
+#define VCPU_KICK_SIGNAL (SIGRTMIN)
+
+/* Exits by KVM's reason; reasons that are newer than the table are counted in the last cell. */
+#define VCPU_EXITS_NR 48
+
+struct vcpu {
+	struct kvm *kvm;
+	struct bus *pio, *mmio;
+	struct coalesced *coalesced; /* NULL: none */
+	struct stop *stop;
+	unsigned int id;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started;
+	int host_cpu;                   /* to pin the thread to, -1: free */
+	_Atomic bool quit;              /* leave the loop at the next exit */
+	uint64_t exits[VCPU_EXITS_NR];  /* written by the vCPU's thread alone */
+};
+
+/* Creates the vCPU in KVM. The thread starts with vcpu_start(). */
+int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr, struct err *err);
+int vcpu_start(struct vcpu *vcpu, struct err *err);
+/* Ask a vCPU to leave its loop; any thread. vcpu_join() waits for it. */
+void vcpu_kick_out(struct vcpu *vcpu);
+void vcpu_join(struct vcpu *vcpu);
+void vcpu_release(struct vcpu *vcpu);
+
+/* KVM's name of an exit reason ("IO", "MMIO"), "?" for one we do not know. */
+const char *vcpu_exit_name(unsigned int reason);
+
+#endif

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <lkvm/loop.h>
+#include <lkvm/util.h>
+
+/* Events taken from the kernel at once. */
+#define LOOP_BATCH 32
+
+struct loop {
+	int epoll_fd;
+	int wake_fd; /* an eventfd: posts and stops from other threads */
+	_Atomic bool stop;
+
+	/* The batch that is being served; a deleted source is taken out of it. */
+	struct epoll_event events[LOOP_BATCH];
+	int events_nr;
+
+	struct loop_timer *timers; /* ascending by deadline */
+	uint64_t firing_ns;        /* the time while timers fire, else 0 */
+
+	pthread_mutex_t lock; /* guards what follows and each post's `queued` and `next` */
+	struct loop_post *posts, **posts_tail;
+	struct loop_post *running; /* taken from `posts`, not called yet */
+};
+
+static int loop_init_fds(struct loop *loop)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = loop };
+
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->wake_fd < 0)
+		return -errno;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) < 0)
+		return -errno;
+	return 0;
+}
+
+static void loop_close(struct loop *loop)
+{
+	if (loop->wake_fd >= 0)
+		close(loop->wake_fd);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	pthread_mutex_destroy(&loop->lock);
+	free(loop);
+}
+
+struct loop *loop_new(struct err *err)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int ret;
+
+	if (!loop) {
+		err_host(err, ENOMEM, "cannot make an event loop");
+		return NULL;
+	}
+	pthread_mutex_init(&loop->lock, NULL);
+	loop->posts_tail = &loop->posts;
+	loop->epoll_fd = loop->wake_fd = -1;
+	ret = loop_init_fds(loop);
+	if (ret < 0) {
+		err_host(err, -ret, "cannot make an event loop");
+		loop_close(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+/* Descriptors. */
+
+int loop_fd_add(struct loop *loop, struct loop_fd *lf)
+{
+	struct epoll_event ev = { .events = lf->events, .data.ptr = lf };
+
+	if (lf->added)
+		return -EEXIST;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, lf->fd, &ev) < 0)
+		return -errno;
+	lf->added = true;
+	return 0;
+}
+
+int loop_fd_mod(struct loop *loop, struct loop_fd *lf, uint32_t events)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = lf };
+
+	if (!lf->added)
+		return -ENOENT;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, lf->fd, &ev) < 0)
+		return -errno;
+	lf->events = events;
+	return 0;
+}
+
+void loop_fd_del(struct loop *loop, struct loop_fd *lf)
+{
+	if (!lf->added)
+		return;
+	lf->added = false;
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, lf->fd, NULL);
+	/* Its event may be in the batch already; the storage may be gone when the batch gets there. */
+	for (int i = 0; i < loop->events_nr; i++)
+		if (loop->events[i].data.ptr == lf)
+			loop->events[i].data.ptr = NULL;
+}
+
+static void loop_drain_wake(struct loop *loop)
+{
+	uint64_t count;
+
+	/* Before the posts are taken: one that comes later raises it again. */
+	while (read(loop->wake_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+		;
+}
+
+static void loop_dispatch(struct loop *loop)
+{
+	for (int i = 0; i < loop->events_nr; i++) {
+		void *ptr = loop->events[i].data.ptr;
+		struct loop_fd *lf = ptr;
+
+		if (ptr == loop)
+			loop_drain_wake(loop);
+		else if (ptr)
+			lf->fn(lf, loop->events[i].events);
+	}
+	loop->events_nr = 0;
+}
+
+/* Timers. */
+
+void loop_timer_cancel(struct loop *loop, struct loop_timer *t)
+{
+	struct loop_timer **p = &loop->timers;
+
+	if (!t->armed)
+		return;
+	while (*p && *p != t)
+		p = &(*p)->next;
+	if (*p)
+		*p = t->next;
+	t->armed = false;
+}
+
+void loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t deadline_ns)
+{
+	struct loop_timer **p = &loop->timers;
+
+	loop_timer_cancel(loop, t);
+	/* A callback that always arms itself in the past waits for its next turn like everybody. */
+	if (loop->firing_ns && deadline_ns <= loop->firing_ns)
+		deadline_ns = loop->firing_ns + 1;
+	while (*p && (*p)->deadline_ns <= deadline_ns)
+		p = &(*p)->next;
+	t->deadline_ns = deadline_ns;
+	t->armed = true;
+	t->next = *p;
+	*p = t;
+}
+
+static void loop_fire_timers(struct loop *loop)
+{
+	if (!loop->timers)
+		return;
+	loop->firing_ns = util_now_ns();
+	while (loop->timers && loop->timers->deadline_ns <= loop->firing_ns) {
+		struct loop_timer *t = loop->timers;
+
+		loop->timers = t->next;
+		t->armed = false;
+		t->fn(t);
+	}
+	loop->firing_ns = 0;
+}
+
+/* Milliseconds until the first timer, rounded up so that none fires early; -1: no timer. */
+static int loop_timeout_ms(const struct loop *loop)
+{
+	uint64_t now, ms;
+
+	if (!loop->timers)
+		return -1;
+	now = util_now_ns();
+	if (loop->timers->deadline_ns <= now)
+		return 0;
+	ms = (loop->timers->deadline_ns - now - 1) / 1000000 + 1;
+	return (int)MIN(ms, (uint64_t)INT_MAX);
+}
+
+/* Posts. */
+
+static void loop_wake(struct loop *loop)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN would mean a counter that is full, which wakes just as well. */
+	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void loop_post(struct loop *loop, struct loop_post *p)
+{
+	bool wake;
+
+	pthread_mutex_lock(&loop->lock);
+	if (p->queued) {
+		pthread_mutex_unlock(&loop->lock);
+		return;
+	}
+	wake = !loop->posts;
+	p->queued = true;
+	p->next = NULL;
+	*loop->posts_tail = p;
+	loop->posts_tail = &p->next;
+	pthread_mutex_unlock(&loop->lock);
+	if (wake)
+		loop_wake(loop);
+}
+
+static bool loop_unlink(struct loop_post **list, struct loop_post *p)
+{
+	while (*list && *list != p)
+		list = &(*list)->next;
+	if (!*list)
+		return false;
+	*list = p->next;
+	return true;
+}
+
+void loop_post_cancel(struct loop *loop, struct loop_post *p)
+{
+	pthread_mutex_lock(&loop->lock);
+	if (p->queued && !loop_unlink(&loop->running, p)) {
+		loop_unlink(&loop->posts, p);
+		loop->posts_tail = &loop->posts;
+		while (*loop->posts_tail)
+			loop->posts_tail = &(*loop->posts_tail)->next;
+	}
+	p->queued = false;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static void loop_take_posts(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->running = loop->posts;
+	loop->posts = NULL;
+	loop->posts_tail = &loop->posts;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+static struct loop_post *loop_next_post(struct loop *loop)
+{
+	struct loop_post *p;
+
+	pthread_mutex_lock(&loop->lock);
+	p = loop->running;
+	if (p) {
+		loop->running = p->next;
+		p->queued = false; /* before the call, which may post it again or free it */
+	}
+	pthread_mutex_unlock(&loop->lock);
+	return p;
+}
+
+/* Only what was posted before: a call that posts itself again cannot starve the descriptors. */
+static void loop_run_posts(struct loop *loop)
+{
+	struct loop_post *p;
+
+	loop_take_posts(loop);
+	while ((p = loop_next_post(loop)))
+		p->fn(p);
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	while (loop->posts)
+		loop_run_posts(loop);
+	loop_close(loop);
+}
+
+/* The loop. */
+
+void loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stop, true);
+	loop_wake(loop);
+}
+
+int loop_run(struct loop *loop)
+{
+	bool stopping = false;
+
+	while (!stopping) {
+		int n;
+
+		/* Read before the wait, so that what was due when it was set is served once more. */
+		stopping = atomic_load(&loop->stop);
+		n = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH,
+			       stopping ? 0 : loop_timeout_ms(loop));
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		loop->events_nr = n > 0 ? n : 0;
+		loop_dispatch(loop);
+		loop_fire_timers(loop);
+		loop_run_posts(loop);
+	}
+	atomic_store(&loop->stop, false);
+	return 0;
+}

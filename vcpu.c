@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lkvm/arch.h>
+#include <lkvm/bus.h>
+#include <lkvm/coalesced.h>
+#include <lkvm/kvm.h>
+#include <lkvm/log.h>
+#include <lkvm/stop.h>
+#include <lkvm/util.h>
+#include <lkvm/vcpu.h>
+
+static const char *const exit_names[VCPU_EXITS_NR] = {
+	[KVM_EXIT_UNKNOWN] = "UNKNOWN",
+	[KVM_EXIT_EXCEPTION] = "EXCEPTION",
+	[KVM_EXIT_IO] = "IO",
+	[KVM_EXIT_HYPERCALL] = "HYPERCALL",
+	[KVM_EXIT_DEBUG] = "DEBUG",
+	[KVM_EXIT_HLT] = "HLT",
+	[KVM_EXIT_MMIO] = "MMIO",
+	[KVM_EXIT_IRQ_WINDOW_OPEN] = "IRQ_WINDOW_OPEN",
+	[KVM_EXIT_SHUTDOWN] = "SHUTDOWN",
+	[KVM_EXIT_FAIL_ENTRY] = "FAIL_ENTRY",
+	[KVM_EXIT_INTR] = "INTR",
+	[KVM_EXIT_SET_TPR] = "SET_TPR",
+	[KVM_EXIT_TPR_ACCESS] = "TPR_ACCESS",
+	[KVM_EXIT_NMI] = "NMI",
+	[KVM_EXIT_INTERNAL_ERROR] = "INTERNAL_ERROR",
+	[KVM_EXIT_SYSTEM_EVENT] = "SYSTEM_EVENT",
+	[KVM_EXIT_IOAPIC_EOI] = "IOAPIC_EOI",
+	[KVM_EXIT_X86_RDMSR] = "RDMSR",
+	[KVM_EXIT_X86_WRMSR] = "WRMSR",
+	[KVM_EXIT_X86_BUS_LOCK] = "BUS_LOCK",
+};
+
+const char *vcpu_exit_name(unsigned int reason)
+{
+	return reason < VCPU_EXITS_NR && exit_names[reason] ? exit_names[reason] : "?";
+}
+
+/* Every signal stays blocked in KVM_RUN but the kick (see vcpu.h). */
+static int set_signal_mask(struct vcpu *vcpu)
+{
+	struct {
+		struct kvm_signal_mask head;
+		uint64_t set; /* the kernel's sigset: bit n is signal n + 1 */
+	} __attribute__((packed)) mask = {
+		.head.len = sizeof(mask.set),
+		.set = ~(1ULL << (VCPU_KICK_SIGNAL - 1)),
+	};
+
+	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
+}
+
+int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr, struct err *err)
+{
+	*vcpu = (struct vcpu){ .kvm = kvm, .id = id, .fd = -1, .run = MAP_FAILED, .host_cpu = -1 };
+
+	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)id);
+	if (vcpu->fd < 0)
+		return err_host(err, errno, "KVM cannot make vCPU %u of %u", id, cpus_nr);
+	vcpu->run = mmap(NULL, kvm->run_len, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	int ret;
+	if (vcpu->run == MAP_FAILED)
+		ret = err_host(err, errno, "cannot map vCPU %u", id);
+	else if ((ret = set_signal_mask(vcpu)))
+		ret = err_internal(err, "KVM_SET_SIGNAL_MASK: %s", strerror(-ret));
+	else
+		ret = arch_vcpu_init(vcpu, cpus_nr, err);
+	if (ret)
+		vcpu_release(vcpu);
+	return ret;
+}
+
+void vcpu_release(struct vcpu *vcpu)
+{
+	if (vcpu->run != MAP_FAILED)
+		munmap(vcpu->run, vcpu->kvm->run_len);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+	vcpu->run = MAP_FAILED;
+	vcpu->fd = -1;
+}
+
+static void handle_io(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+
+	/* A string instruction gives all its elements at once. */
+	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			bus_read(vcpu->pio, run->io.port, data, run->io.size);
+		else
+			bus_write(vcpu->pio, run->io.port, data, run->io.size);
+	}
+}
+
+static void handle_mmio(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (run->mmio.is_write)
+		bus_write(vcpu->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+	else
+		bus_read(vcpu->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
+}
+
+static void handle_system_event(struct vcpu *vcpu)
+{
+	switch (vcpu->run->system_event.type) {
+	case KVM_SYSTEM_EVENT_SHUTDOWN:
+		stop_request(vcpu->stop, STOP_POWEROFF, 0, "power-off");
+		break;
+	case KVM_SYSTEM_EVENT_RESET:
+		stop_request(vcpu->stop, STOP_RESET, 0, "reset");
+		break;
+	case KVM_SYSTEM_EVENT_CRASH:
+		stop_request(vcpu->stop, STOP_PANIC, 0, "the guest reported a crash to KVM");
+		break;
+	default:
+		break;
+	}
+}
+
+static void handle_internal_error(struct vcpu *vcpu)
+{
+	static const char *const names[] = {
+		[KVM_INTERNAL_ERROR_EMULATION] = "an instruction that KVM cannot emulate",
+		[KVM_INTERNAL_ERROR_SIMUL_EX] = "simultaneous exceptions",
+		[KVM_INTERNAL_ERROR_DELIVERY_EV] = "a fault while an event was delivered",
+	};
+	uint32_t suberror = vcpu->run->internal.suberror;
+	const char *name = suberror < ARRAY_SIZE(names) ? names[suberror] : NULL;
+
+	stop_request(vcpu->stop, STOP_KVM, suberror, "KVM internal error %u on vCPU %u%s%s", suberror,
+		     vcpu->id, name ? ": " : "", name ? name : "");
+}
+
+static void handle_exit(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		handle_io(vcpu);
+		break;
+	case KVM_EXIT_MMIO:
+		handle_mmio(vcpu);
+		break;
+	case KVM_EXIT_INTR:
+		break;
+	case KVM_EXIT_SHUTDOWN:
+		stop_request(vcpu->stop, STOP_TRIPLE_FAULT, 0, "triple fault on vCPU %u", vcpu->id);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		handle_system_event(vcpu);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		handle_internal_error(vcpu);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		stop_request(vcpu->stop, STOP_KVM, 0, "the CPU refuses to enter vCPU %u, reason 0x%llx",
+			     vcpu->id,
+			     (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+		break;
+	default:
+		stop_request(vcpu->stop, STOP_KVM, run->exit_reason,
+			     "KVM gave exit %u (%s), which lkvm did not ask for, on vCPU %u",
+			     run->exit_reason, vcpu_exit_name(run->exit_reason), vcpu->id);
+	}
+}
+
+/* Takes the pending kick away, else every later KVM_RUN would return at once. */
+static void eat_kick(void)
+{
+	static const struct timespec now = { 0, 0 };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, VCPU_KICK_SIGNAL);
+	while (sigtimedwait(&set, NULL, &now) > 0)
+		;
+}
+
+static bool may_run(struct vcpu *vcpu)
+{
+	return !atomic_load_explicit(&vcpu->quit, memory_order_relaxed) &&
+	       !atomic_load_explicit(&vcpu->stop->ended, memory_order_relaxed);
+}
+
+static void *vcpu_loop(void *arg)
+{
+	struct vcpu *vcpu = arg;
+
+	while (may_run(vcpu)) {
+		int ret = ioctl(vcpu->fd, KVM_RUN, 0);
+		int errnum = errno;
+
+		/* Writes that were queued before this exit come first. */
+		if (vcpu->coalesced)
+			coalesced_drain(vcpu->coalesced);
+		if (ret == 0) {
+			vcpu->exits[MIN(vcpu->run->exit_reason, VCPU_EXITS_NR - 1U)]++;
+			handle_exit(vcpu);
+		} else if (errnum == EINTR || errnum == EAGAIN) {
+			eat_kick();
+		} else {
+			stop_request(vcpu->stop, STOP_KVM, errnum, "KVM_RUN failed on vCPU %u: %s",
+				     vcpu->id, strerror(errnum));
+		}
+	}
+	return NULL;
+}
+
+static int pin(pthread_attr_t *attr, int host_cpu)
+{
+	cpu_set_t *set = CPU_ALLOC(host_cpu + 1);
+	size_t len = CPU_ALLOC_SIZE(host_cpu + 1);
+
+	if (!set)
+		return ENOMEM;
+	CPU_ZERO_S(len, set);
+	CPU_SET_S(host_cpu, len, set);
+	int ret = pthread_attr_setaffinity_np(attr, len, set);
+	CPU_FREE(set);
+	return ret;
+}
+
+int vcpu_start(struct vcpu *vcpu, struct err *err)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	char name[16];
+
+	pthread_attr_init(&attr);
+	int ret = vcpu->host_cpu >= 0 ? pin(&attr, vcpu->host_cpu) : 0;
+	if (!ret) {
+		/* A thread inherits the mask: every signal is blocked in it from the first moment. */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		ret = pthread_create(&vcpu->thread, &attr, vcpu_loop, vcpu);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	if (ret && vcpu->host_cpu >= 0)
+		return err_host(err, ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d", vcpu->id,
+				vcpu->host_cpu);
+	if (ret)
+		return err_host(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
+	vcpu->started = true;
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}
+
+void vcpu_kick_out(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	atomic_store(&vcpu->quit, true);
+	/* The flag catches a thread on its way into KVM_RUN, the signal one that is inside. */
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
+}
+
+void vcpu_join(struct vcpu *vcpu)
+{
+	if (!vcpu->started)
+		return;
+	pthread_join(vcpu->thread, NULL);
+	vcpu->started = false;
+}

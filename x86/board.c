@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <lkvm/acpi-pm.h>
+#include <lkvm/board.h>
+#include <lkvm/chr.h>
+#include <lkvm/coalesced.h>
+#include <lkvm/config.h>
+#include <lkvm/debug-exit.h>
+#include <lkvm/earlycon.h>
+#include <lkvm/gmem.h>
+#include <lkvm/i8042.h>
+#include <lkvm/kvm.h>
+#include <lkvm/log.h>
+#include <lkvm/pci.h>
+#include <lkvm/pvpanic.h>
+#include <lkvm/rtc.h>
+#include <lkvm/serial.h>
+#include <lkvm/src.h>
+#include <lkvm/util.h>
+
+#include "acpi.h"
+#include "boot.h"
+#include "memmap.h"
+#include "mptable.h"
+
+#define INITRDS_MAX 16
+
+/*
+ * console: where the user looks, at a rate that makes Linux's driver not wait. earlycon: the boot log
+ * until then, by a port that costs no exit (earlycon.h). panic: a panicked guest resets at once.
+ */
+const char *const board_cmdline = "console=ttyS0,115200 earlycon=uart8250,mmio32,0xfe000000 panic=-1";
+_Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline");
+
+/* An entry that ends in a dash is followed by `uname -r`. */
+const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-", NULL };
+
+/* Devices are released in the reverse order of `built`. */
+enum part { PART_SERIAL, PART_RTC, PART_I8042, PART_PM, PART_PVPANIC, PART_PCI, PART_EARLYCON, PART_DEBUG_EXIT };
+#define PARTS_NR 8
+
+struct board {
+	struct board_parts p;
+	unsigned int serials_nr; /* made so far */
+	unsigned int built;      /* a bit for each part */
+	struct serial serials[SERIAL_NR];
+	struct rtc rtc;
+	struct i8042 i8042;
+	struct acpi_pm pm;
+	struct pvpanic pvpanic;
+	struct pci pci;
+	struct earlycon earlycon;
+	void *earlycon_page; /* MAP_FAILED: none */
+	struct debug_exit debug_exit;
+	struct boot_result boot;
+};
+
+unsigned int board_ram(uint64_t size, struct gmem_region *spans)
+{
+	return memmap_ram(size, spans);
+}
+
+static int add_serials(struct board *b, struct err *err)
+{
+	struct board_parts *p = &b->p;
+
+	for (unsigned int i = 0; i < SERIAL_NR; i++) {
+		int ret = serial_init(&b->serials[i], p->pio, serial_places[i].port, p->kvm,
+				      serial_places[i].irq, i == 0 ? p->chr : NULL, err);
+		if (ret)
+			return ret;
+		b->serials_nr++;
+	}
+	/* A host without it takes an exit more for each byte. */
+	coalesced_add(p->coalesced, true, serial_places[0].port, 1);
+	return 0;
+}
+
+/*
+ * The boot log's port. Where the host can, its register page is read-only memory and the writes are
+ * queued, so that a byte costs no exit to user space; elsewhere both trap.
+ */
+static int add_earlycon(struct board *b, struct err *err)
+{
+	struct board_parts *p = &b->p;
+
+	int ret = earlycon_init(&b->earlycon, p->mmio, GPA_EARLYCON, p->chr, err);
+	if (ret)
+		return ret;
+	b->built |= 1u << PART_EARLYCON;
+	if (!kvm_check_cap(p->kvm, KVM_CAP_READONLY_MEM))
+		return 0;
+	b->earlycon_page = mmap(NULL, EARLYCON_LEN, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (b->earlycon_page == MAP_FAILED)
+		return err_host(err, errno, "no memory for a page");
+	earlycon_page(b->earlycon_page);
+	ret = kvm_add_memory(p->kvm, GPA_EARLYCON, EARLYCON_LEN, b->earlycon_page, true, err);
+	if (!ret)
+		coalesced_add(p->coalesced, false, GPA_EARLYCON, 4);
+	return ret;
+}
+
+static int add_devices(struct board *b, struct err *err)
+{
+	struct board_parts *p = &b->p;
+	const struct machine_config *cfg = p->cfg;
+	static const struct i8042_config i8042 = {
+		.data_port = PORT_I8042_DATA,
+		.cmd_port = PORT_I8042_CMD,
+		.a20_port = PORT_A20,
+		.kbd_gsi = IRQ_KBD,
+		.aux_gsi = IRQ_AUX,
+	};
+	int ret;
+
+#define ADD(part, call)                                                                            \
+	do {                                                                                       \
+		ret = (call);                                                                      \
+		if (ret)                                                                           \
+			return ret;                                                                \
+		b->built |= 1u << (part);                                                          \
+	} while (0)
+
+	b->built |= 1u << PART_SERIAL;
+	ret = add_serials(b, err);
+	if (ret)
+		return ret;
+	ADD(PART_RTC, rtc_init(&b->rtc, p->pio, PORT_RTC, p->kvm, IRQ_RTC, p->loop, err));
+	ADD(PART_I8042, i8042_init(&b->i8042, p->pio, &i8042, p->kvm, p->stop, err));
+	ADD(PART_PM, acpi_pm_init(&b->pm, p->pio, PORT_PM, p->kvm, IRQ_SCI, p->stop, err));
+	ADD(PART_PVPANIC, pvpanic_init(&b->pvpanic, p->pio, PORT_PVPANIC, p->stop, &cfg->log, err));
+	ADD(PART_PCI, pci_init(&b->pci, p->pio, p->mmio, GPA_ECAM, p->stop, err));
+	if (cfg->debug_exit >= 0)
+		ADD(PART_DEBUG_EXIT, debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));
+#undef ADD
+	return p->chr ? add_earlycon(b, err) : 0;
+}
+
+struct board *board_new(const struct board_parts *parts, struct err *err)
+{
+	struct board *b = calloc(1, sizeof(*b));
+
+	if (!b) {
+		err_host(err, ENOMEM, "cannot make a machine");
+		return NULL;
+	}
+	b->p = *parts;
+	b->earlycon_page = MAP_FAILED;
+	if (add_devices(b, err)) {
+		board_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void board_free(struct board *b)
+{
+	if (b->built & 1u << PART_EARLYCON)
+		earlycon_release(&b->earlycon);
+	if (b->built & 1u << PART_DEBUG_EXIT)
+		debug_exit_release(&b->debug_exit);
+	if (b->built & 1u << PART_PCI)
+		pci_release(&b->pci);
+	if (b->built & 1u << PART_PVPANIC)
+		pvpanic_release(&b->pvpanic);
+	if (b->built & 1u << PART_PM)
+		acpi_pm_release(&b->pm);
+	if (b->built & 1u << PART_I8042)
+		i8042_release(&b->i8042);
+	if (b->built & 1u << PART_RTC)
+		rtc_release(&b->rtc);
+	while (b->serials_nr)
+		serial_release(&b->serials[--b->serials_nr]);
+	if (b->earlycon_page != MAP_FAILED)
+		munmap(b->earlycon_page, EARLYCON_LEN);
+	free(b);
+}
+
+static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
+{
+	const struct machine_config *cfg = b->p.cfg;
+	struct acpi_config acpi = {
+		.cpus_nr = cfg->cpus_nr,
+		.pci = true,
+		.pvpanic = true,
+		.serial_nr = SERIAL_NR,
+	};
+
+	*rsdp = 0;
+	if (cfg->acpi)
+		return acpi_build(b->p.gm, &acpi, rsdp, err);
+	return mptable_build(b->p.gm, cfg->cpus_nr, err);
+}
+
+static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsigned int *nr, struct err *err)
+{
+	const struct machine_config *cfg = b->p.cfg;
+	struct src kernel;
+
+	int ret = src_open(&kernel, "kernel", cfg->kernel, err);
+	if (ret)
+		return ret;
+	for (; !ret && *nr < cfg->initrds_nr; *nr += !ret)
+		ret = src_open(&initrds[*nr], "initrd", cfg->initrds[*nr], err);
+	struct boot_request req = {
+		.kernel = &kernel,
+		.initrds = initrds,
+		.initrds_nr = *nr,
+		.cmdline = cfg->cmdline,
+		.how = cfg->boot,
+		.kaslr = cfg->kaslr,
+		.cache_dir = cfg->cache_dir,
+		.rsdp = rsdp,
+		.log = &cfg->log,
+	};
+	if (!ret)
+		ret = boot_load(b->p.gm, &req, &b->boot, err);
+	src_release(&kernel);
+	return ret;
+}
+
+int board_load(struct board *b, struct err *err)
+{
+	struct src initrds[INITRDS_MAX];
+	unsigned int nr = 0;
+	uint64_t rsdp;
+
+	if (b->p.cfg->initrds_nr > INITRDS_MAX)
+		return err_usage(err, "--initrd: at most %d", INITRDS_MAX);
+	int ret = build_tables(b, &rsdp, err);
+	if (!ret)
+		ret = load_kernel(b, rsdp, initrds, &nr, err);
+	while (nr)
+		src_release(&initrds[--nr]);
+	if (ret)
+		return ret;
+	log_debug(&b->p.cfg->log, "kernel: %s, entered at 0x%" PRIx64, b->boot.how, b->boot.entry.rip);
+	return x86_entry_set(b->p.boot_cpu, b->p.gm, &b->boot.entry, err);
+}
+
+void board_describe(const struct board *b, FILE *out)
+{
+	const struct machine_config *cfg = b->p.cfg;
+
+	for (unsigned int i = 0; i < SERIAL_NR; i++)
+		fprintf(out, "serial     port 0x%03x irq %u%s\n", serial_places[i].port,
+			serial_places[i].irq, i == 0 && cfg->console ? ", the console" : "");
+	if (cfg->console)
+		fprintf(out, "boot log   memory 0x%" PRIx64 "\n", (uint64_t)GPA_EARLYCON);
+	fprintf(out, "rtc        port 0x%02x irq %u\n", PORT_RTC, IRQ_RTC);
+	fprintf(out, "i8042      port 0x%02x irq %u, %u\n", PORT_I8042_DATA, IRQ_KBD, IRQ_AUX);
+	fprintf(out, "acpi pm    port 0x%03x irq %u\n", PORT_PM, IRQ_SCI);
+	fprintf(out, "pvpanic    port 0x%03x\n", PORT_PVPANIC);
+	if (cfg->debug_exit >= 0)
+		fprintf(out, "debug exit port 0x%03x\n", (unsigned int)cfg->debug_exit);
+	fprintf(out, "pci        ports 0x%03x, memory 0x%" PRIx64 ", one host bridge\n", PORT_PCI_CONF,
+		(uint64_t)GPA_ECAM);
+	fprintf(out, "firmware   %s\n", cfg->acpi ? "ACPI" : "MP table");
+	fprintf(out, "kernel     %s\n", cfg->kernel);
+	fprintf(out, "boot       %s, entered at 0x%" PRIx64 "\n", b->boot.how, b->boot.entry.rip);
+	if (b->boot.initrd_len)
+		fprintf(out, "initrd     0x%" PRIx64 " %" PRIu64 " KiB\n", b->boot.initrd_gpa,
+			b->boot.initrd_len / KIB);
+}

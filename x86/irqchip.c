@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include <lkvm/arch.h>
+#include <lkvm/err.h>
+#include <lkvm/kvm.h>
+
+#include "memmap.h"
+#include "vm.h"
+
+int arch_vm_init(struct kvm *kvm, struct err *err)
+{
+	uint64_t identity = GPA_IDENTITY;
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+	kvm->arch = calloc(1, sizeof(*kvm->arch));
+	if (!kvm->arch)
+		return err_host(err, ENOMEM, "cannot make a VM");
+	/* The identity map must be placed before the first vCPU, both before the irqchip (api.rst). */
+	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity))
+		return err_host(err, errno, "KVM_SET_IDENTITY_MAP_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)GPA_TSS))
+		return err_host(err, errno, "KVM_SET_TSS_ADDR");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0))
+		return err_host(err, errno, "KVM cannot make an interrupt controller");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &pit))
+		return err_host(err, errno, "KVM cannot make a timer");
+	return 0;
+}
+
+void arch_vm_release(struct kvm *kvm)
+{
+	if (kvm->arch)
+		free(kvm->arch->cpuid);
+	free(kvm->arch);
+	kvm->arch = NULL;
+}
+
+int arch_irq_line(struct kvm *kvm, uint32_t gsi, int level)
+{
+	struct kvm_irq_level irq = { .irq = gsi, .level = level };
+
+	return ioctl(kvm->vm_fd, KVM_IRQ_LINE, &irq) ? -errno : 0;
+}
