@@ -109,7 +109,7 @@ format:
 
 .PHONY: help
 help:
-	@sed -n 's/^##  \{0,1\}//p' Makefile tests/Makefile.inc
+	@sed -n 's/^## //p' Makefile tests/Makefile.inc tests/*/Makefile.inc
 
 .PHONY: FORCE
 FORCE:

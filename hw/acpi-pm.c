@@ -34,9 +34,9 @@ static uint64_t pm_bus_read(struct bus_region *r, uint64_t off, unsigned int wid
 		0
 	}; /* any access that starts inside fits */
 
-	if (off >= ACPI_PM_TMR) {
+	if (off + width > ACPI_PM_TMR)
 		put_le32(image + ACPI_PM_TMR, timer_value(pm));
-	} else {
+	if (off < ACPI_PM_TMR) {
 		pthread_mutex_lock(&pm->lock);
 		put_le16(image + ACPI_PM_EVT, pm->status);
 		put_le16(image + ACPI_PM_EVT + 2, pm->enable);

@@ -143,8 +143,6 @@ size_t aml_scope(struct aml *a, const char *name)
 	aml_put8(a, AML_SCOPE);
 	size_t mark = a->len;
 
-	if (*name == '\\')
-		aml_put8(a, *name++);
 	put_name(a, name);
 	return mark;
 }

@@ -33,7 +33,7 @@ void aml_pad(struct aml *a, size_t align); /* zeros up to a multiple of `align` 
 
 /*
  * Objects with a length. Each returns a mark for aml_end(), which writes the length; what is appended
- * in between is the content. A name has four characters; a scope's may start with a backslash.
+ * in between is the content. A name has four characters.
  */
 size_t aml_scope(struct aml *a, const char *name);
 size_t aml_device(struct aml *a, const char *name);

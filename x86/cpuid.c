@@ -120,8 +120,8 @@ static void fix_cache_intel(struct kvm_cpuid_entry2 *e, const struct topo *t)
 
 static void fix_cache_amd(struct kvm_cpuid_entry2 *e, const struct topo *t)
 {
-	if (e->eax & CACHE_EAX_TYPE)
-		e->eax = (e->eax & 0x3fff) | cache_sharing(e, MIN(t->cpus_nr, 1u << 12));
+	/* The entry that ends the list is all zeros, level included, and stays so. */
+	e->eax = (e->eax & 0x3fff) | cache_sharing(e, MIN(t->cpus_nr, 1u << 12));
 }
 
 /* The local APIC's timer never stops; that spares Linux the PIT. Nothing else of the leaf is virtual. */

@@ -158,7 +158,7 @@ void dsdt_put(struct aml *a, const struct acpi_config *cfg)
 		aml_int(a, 0);
 	aml_end(a, s5);
 
-	size_t sb = aml_scope(a, "\\_SB_");
+	size_t sb = aml_scope(a, "_SB_");
 	if (cfg->pci)
 		put_host_bridge(a, cfg);
 	for (unsigned int i = 0; i < cfg->serial_nr; i++)

@@ -81,6 +81,7 @@ COMPRESSORS = {"gzip": gzip, "xz": xz, "bzip2": lambda d: sized(bz2.compress(d),
 def bzimage(elf, payload=b""):
     """A bzImage: header, the flat payload program, then `payload` as its compressed kernel."""
     code, size = elf_flat(elf)
+    code += bytes(size - len(code)) # the bss too: what follows would lie in it
     code += bytes(-len(code) % 16)
     body = code + payload
     body += bytes(-len(body) % 16)
@@ -104,7 +105,7 @@ def bzimage(elf, payload=b""):
     put("I", PAYLOAD_OFF, len(code) if payload else 0)
     put("I", PAYLOAD_LEN, len(payload))
     put("Q", PREF, LOAD_ADDR)
-    put("I", INIT_SIZE, max(size, len(body)))
+    put("I", INIT_SIZE, len(body))
     return bytes(h) + body
 
 
@@ -152,7 +153,7 @@ def bad_bzimages(elf):
     good = bzimage(elf, gzip(elf))
     for cut in (1, 0x1f1, 0x1f2, 0x1f4, 0x1f8, 0x1fe, 0x200, 0x201, 0x202, 0x204, 0x206, 0x208, 0x211,
                 0x214, 0x22c, 0x230, 0x236, 0x238, 0x248, 0x24c, 0x250, 0x258, 0x260, 0x264, 0x268, 0x400,
-                0x401, 0x5ff, 0x600, len(good) // 2, len(good) - 1):
+                0x401, 0x5ff, 0x600, len(good) // 2, len(good) - 17):
         yield "bz-cut-0x%x" % cut, good[:cut]
     yield "bz-sects", patched(good, "B", SETUP_SECTS, 255)
     yield "bz-syssize", patched(good, "I", SYSSIZE, 0xffffffff)
@@ -161,6 +162,11 @@ def bad_bzimages(elf):
     yield "bz-old", patched(good, "H", VERSION, 0x0204)
     yield "bz-zimage", patched(good, "B", LOADFLAGS, 0)
     yield "bz-32bit", patched(good, "H", XLOADFLAGS, 0)
+
+
+def bad_places(elf):
+    """Name and bytes of bzImages that cannot be put where they want to be: for --boot bzimage."""
+    good = bzimage(elf)
     yield "bz-init-size", patched(good, "I", INIT_SIZE, 0xffffffff)
     yield "bz-pref", patched(good, "Q", PREF, 2**64 - 4096)
 

@@ -77,7 +77,7 @@ END_TEST
 START_TEST(nests_objects)
 {
 	fresh(sizeof(buf));
-	size_t scope = aml_scope(&a, "\\_SB_");
+	size_t scope = aml_scope(&a, "_SB_");
 	size_t dev = aml_device(&a, "COM1");
 	aml_name(&a, "_UID");
 	size_t pkg = aml_package(&a, 2);
@@ -86,7 +86,7 @@ START_TEST(nests_objects)
 	aml_end(&a, pkg);
 	aml_end(&a, dev);
 	aml_end(&a, scope);
-	CHECK("\x10\x18\\_SB_\x5b\x82\x10"
+	CHECK("\x10\x17_SB_\x5b\x82\x10"
 	      "COM1\x08_UID\x12\x05\x02\x0a\x07\x00");
 }
 END_TEST
@@ -166,7 +166,7 @@ END_TEST
 /* A sample of every call that appends. */
 static void sample(void)
 {
-	size_t scope = aml_scope(&a, "\\_SB_");
+	size_t scope = aml_scope(&a, "_SB_");
 	size_t dev = aml_device(&a, "PCI0");
 
 	aml_name(&a, "_HID");

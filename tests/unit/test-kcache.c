@@ -359,7 +359,7 @@ START_TEST(stays_within_its_bytes)
 		ck_assert_int_eq(store(n), 0);
 		set_time(path_of(n), 1000 + n);
 	}
-	/* Four of 400 MiB: one of them can stay beside the new one of 300 KiB... that is two. */
+	/* With four of 400 MiB there is room beside two of them. */
 	fake_bytes = 400 * MIB;
 	ck_assert_int_eq(store(4), 0);
 	ck_assert_int_eq(load(0), -ENOENT);

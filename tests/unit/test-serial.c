@@ -8,19 +8,19 @@
 
 #include <lkvm/serial.h>
 
-#define BASE 0x3f8
-#define GSI  4
+#define BASE     0x3f8
+#define GSI      4
 
-#define RBR (BASE + 0)
-#define THR (BASE + 0)
-#define IER (BASE + 1)
-#define IIR (BASE + 2)
-#define FCR (BASE + 2)
-#define LCR (BASE + 3)
-#define MCR (BASE + 4)
-#define LSR (BASE + 5)
-#define MSR (BASE + 6)
-#define SCR (BASE + 7)
+#define RBR      (BASE + 0)
+#define THR      (BASE + 0)
+#define IER      (BASE + 1)
+#define IIR      (BASE + 2)
+#define FCR      (BASE + 2)
+#define LCR      (BASE + 3)
+#define MCR      (BASE + 4)
+#define LSR      (BASE + 5)
+#define MSR      (BASE + 6)
+#define SCR      (BASE + 7)
 
 #define LOOPBACK 0x10
 #define OUT2     0x08
@@ -245,9 +245,9 @@ START_TEST(loopback_break_is_an_error_of_its_character)
 	outb(MCR, LOOPBACK | OUT2);
 	outb(THR, 'x');
 	outb(LCR, 0x40);
-	outb(LCR, 0x40); /* held on: one break */
-	ck_assert_uint_eq(inb(IIR), 0xc4);         /* 'x' is on top: no error yet */
-	ck_assert_uint_eq(inb(LSR), IDLE | 0x81);  /* but one in the FIFO */
+	outb(LCR, 0x40);                          /* held on: one break */
+	ck_assert_uint_eq(inb(IIR), 0xc4);        /* 'x' is on top: no error yet */
+	ck_assert_uint_eq(inb(LSR), IDLE | 0x81); /* but one in the FIFO */
 	ck_assert_uint_eq(inb(RBR), 'x');
 	ck_assert_uint_eq(inb(IIR), 0xc6);
 	ck_assert_uint_eq(inb(LSR), IDLE | 0x91);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fake-kvm.h"
+
+static struct fake_kvm fake;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+struct fake_kvm *fake_kvm_start(void)
+{
+	fake = (struct fake_kvm){ .api_version = KVM_API_VERSION, .cpuid_nr = 20, .missing_cap = -1 };
+	return &fake;
+}
+
+static int make_fd(size_t len)
+{
+	int fd = syscall(SYS_memfd_create, "fake-kvm", MFD_CLOEXEC);
+
+	if (fd >= 0 && len && ftruncate(fd, len))
+		return -1;
+	return fd;
+}
+
+static int supported_cpuid(struct kvm_cpuid2 *c)
+{
+	if (c->nent < fake.cpuid_nr) {
+		errno = E2BIG;
+		return -1;
+	}
+	c->nent = fake.cpuid_nr;
+	for (unsigned int i = 0; i < fake.cpuid_nr; i++)
+		c->entries[i] = (struct kvm_cpuid_entry2){ .function = i };
+	return 0;
+}
+
+static int add_slot(const struct kvm_userspace_memory_region *slot)
+{
+	if (fake.slots_nr == sizeof(fake.slots) / sizeof(fake.slots[0])) {
+		errno = EINVAL;
+		return -1;
+	}
+	fake.slots[fake.slots_nr++] = *slot;
+	return 0;
+}
+
+static int check_extension(long cap)
+{
+	if (cap == fake.missing_cap)
+		return 0;
+	switch (cap) {
+	case KVM_CAP_COALESCED_MMIO:
+		return FAKE_RING_PAGE;
+	case KVM_CAP_MAX_VCPUS:
+		return 8;
+	default:
+		return 1;
+	}
+}
+
+static int answer(unsigned long request, void *arg)
+{
+	switch (request) {
+	case KVM_GET_API_VERSION:
+		return fake.api_version;
+	case KVM_CREATE_VM:
+		return make_fd(0);
+	case KVM_CREATE_VCPU:
+		return make_fd(FAKE_RUN_LEN);
+	case KVM_GET_VCPU_MMAP_SIZE:
+		return FAKE_RUN_LEN;
+	case KVM_CHECK_EXTENSION:
+		return check_extension((long)arg);
+	case KVM_GET_SUPPORTED_CPUID:
+		return supported_cpuid(arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return add_slot(arg);
+	case KVM_REGISTER_COALESCED_MMIO:
+		fake.zones[fake.zones_nr++ % 8] = *(struct kvm_coalesced_mmio_zone *)arg;
+		return 0;
+	case KVM_IRQ_LINE:
+		fake.irq = ((struct kvm_irq_level *)arg)->irq;
+		fake.irq_level = ((struct kvm_irq_level *)arg)->level;
+		fake.irqs++;
+		return 0;
+	case KVM_GET_LAPIC:
+		memset(arg, 0, sizeof(struct kvm_lapic_state));
+		return 0;
+	case KVM_GET_SREGS:
+		memset(arg, 0, sizeof(struct kvm_sregs));
+		return 0;
+	case KVM_SET_SREGS:
+		fake.sregs = *(struct kvm_sregs *)arg;
+		return 0;
+	case KVM_GET_REGS:
+		*(struct kvm_regs *)arg = fake.regs;
+		return 0;
+	case KVM_SET_REGS:
+		fake.regs = *(struct kvm_regs *)arg;
+		return 0;
+	case KVM_GET_MP_STATE:
+		((struct kvm_mp_state *)arg)->mp_state = KVM_MP_STATE_RUNNABLE;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static int run_vcpu(int fd)
+{
+	struct kvm_run *run = mmap(NULL, FAKE_RUN_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int ret = -EINTR;
+
+	if (run == MAP_FAILED)
+		return -1;
+	if (!__atomic_load_n(&run->immediate_exit, __ATOMIC_SEQ_CST) && fake.run)
+		ret = fake.run(&fake, 0, run);
+	munmap(run, FAKE_RUN_LEN);
+	if (ret < 0)
+		errno = -ret;
+	return ret < 0 ? -1 : 0;
+}
+
+/* Stands in for libc's. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+
+	va_start(ap, request);
+	void *arg = va_arg(ap, void *);
+	va_end(ap);
+	if (_IOC_TYPE(request) != KVMIO)
+		return syscall(SYS_ioctl, fd, request, arg);
+	if (request == KVM_RUN) {
+		__atomic_fetch_add(&fake.runs, 1, __ATOMIC_RELAXED);
+		return run_vcpu(fd);
+	}
+	pthread_mutex_lock(&lock);
+	int ret;
+	if (++fake.calls == fake.fail_at) {
+		errno = fake.fail_errno;
+		ret = -1;
+	} else {
+		ret = answer(request, arg);
+	}
+	pthread_mutex_unlock(&lock);
+	return ret;
+}

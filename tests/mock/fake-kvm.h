@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A KVM without a CPU: ioctl() on its descriptors is answered here, so that everything above the ioctls
+ * runs in plain memory, under sanitizers, and with every call failing once.
+ *
+ * The device is /dev/null; the VM and its vCPUs are memfds, so that a leaked one is an open descriptor
+ * and a vCPU's can be mapped. ioctl() on other descriptors goes to the kernel.
+ */
+#ifndef LKVM_TESTS_FAKE_KVM_H
+#define LKVM_TESTS_FAKE_KVM_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FAKE_KVM_DEV "/dev/null"
+#define FAKE_RUN_LEN (3 * 4096)
+#define FAKE_RING_PAGE 2 /* of the run mapping: the coalesced ring */
+
+struct fake_kvm {
+	/* What the test sets. */
+	int api_version;
+	unsigned int fail_at;   /* the n-th call from 1 fails, 0: none */
+	int fail_errno;
+	int missing_cap;        /* KVM_CHECK_EXTENSION of it gives 0; -1: none */
+	unsigned int cpuid_nr;  /* entries of KVM_GET_SUPPORTED_CPUID */
+	/* KVM_RUN: fills `run` and returns 0, or returns a negative errno. Any vCPU's thread. */
+	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
+	void *arg;
+
+	/* What it records. */
+	unsigned int calls;
+	unsigned int runs; /* KVM_RUN is not counted as a call */
+	unsigned int slots_nr;
+	struct kvm_userspace_memory_region slots[8];
+	unsigned int zones_nr;
+	struct kvm_coalesced_mmio_zone zones[8];
+	uint32_t irq, irq_level, irqs;
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+};
+
+/* One at a time; everything is reset. */
+struct fake_kvm *fake_kvm_start(void);
+
+#endif
