@@ -360,6 +360,8 @@ static int report_outcome(const struct run *run, const struct machine_result *re
 		return STATUS_HOST;
 	}
 	fputs(text, stderr);
+	if (res->host_note[0])
+		fprintf(stderr, "; %s", res->host_note);
 	if (res->console_dropped)
 		fprintf(stderr, "; %llu console bytes dropped, the reader was too slow",
 			(unsigned long long)res->console_dropped);

@@ -17,6 +17,7 @@
 #include <lkvm/kvm.h>
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
+#include <lkvm/probe.h>
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
 
@@ -395,6 +396,9 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 		log_exits(m);
 		if (!ret && wants_report(res->stop.reason))
 			write_report(m, report);
+		/* A host that only interprets guests is the cause, more often than a bug. */
+		if (res->stop.reason == STOP_KVM)
+			probe_explain_host(m->vm.kvm.dev_fd, res->host_note, sizeof(res->host_note));
 		vm_release(m);
 		if (ret || res->stop.reason != STOP_RESET || !m->cfg->restart)
 			break;

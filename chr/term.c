@@ -60,9 +60,22 @@ static void __attribute__((noreturn)) guard_main(const struct term *term, int so
 	guard_close_fds();
 	setsid();
 	prctl(PR_SET_NAME, "lkvm-term");
+	if (write(1, "g", 1) != 1)
+		_exit(1);
 	if (guard_wait(1))
 		term_put_back(0, term);
 	_exit(0);
+}
+
+/* Waits until the guard is out of reach of what kills us, and ready. */
+static int guard_wait_ready(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	char c;
+
+	if (poll(&pfd, 1, GUARD_WAIT_MS) != 1)
+		return -ETIMEDOUT;
+	return read(fd, &c, 1) == 1 ? 0 : -ECHILD;
 }
 
 static int guard_start(struct term *term)
@@ -80,6 +93,8 @@ static int guard_start(struct term *term)
 		guard_main(term, sock[1]);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(sock[1]);
+	if (ret == 0)
+		ret = guard_wait_ready(sock[0]);
 	if (ret < 0)
 		close(sock[0]);
 	else

@@ -131,10 +131,8 @@ static size_t pkg_length(uint8_t out[AML_PKGLEN_MAX], size_t content)
 void aml_end(struct aml *a, size_t mark)
 {
 	uint8_t len[AML_PKGLEN_MAX];
-
-	if (a->full)
-		return;
 	size_t nr = pkg_length(len, a->len - mark);
+
 	aml_insert(a, mark, len, nr);
 }
 
@@ -231,8 +229,6 @@ void aml_resources_end(struct aml *a, size_t mark)
 
 	aml_put8(a, RES_END);
 	aml_put8(a, 0); /* no checksum */
-	if (a->full)
-		return;
 	aml_init(&size, buf, sizeof(buf));
 	aml_int(&size, a->len - mark);
 	aml_insert(a, mark, buf, size.len);

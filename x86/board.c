@@ -193,9 +193,11 @@ static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
 	};
 
 	*rsdp = 0;
-	if (cfg->acpi)
-		return acpi_build(b->p.gm, &acpi, rsdp, err);
-	return mptable_build(b->p.gm, cfg->cpus_nr, err);
+	/* With ACPI too: a kernel that knows MP tables searches 66 KiB for one that is not there. */
+	int ret = mptable_build(b->p.gm, cfg->cpus_nr, err);
+	if (!ret && cfg->acpi)
+		ret = acpi_build(b->p.gm, &acpi, rsdp, err);
+	return ret;
 }
 
 static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsigned int *nr, struct err *err)

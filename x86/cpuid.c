@@ -23,9 +23,11 @@
 #define LEAF_SIZES            0x80000008
 #define LEAF_CACHE_AMD        0x8000001d
 #define LEAF_IDS_AMD          0x8000001e
+#define LEAF_SVM              0x8000000a
 #define LEAF_TOPO_AMD         0x80000026
 
 #define FEAT_ECX_MONITOR      (1u << 3)
+#define FEAT_ECX_VMX          (1u << 5)
 #define FEAT_ECX_X2APIC       (1u << 21)
 #define FEAT_ECX_TSC_DEADLINE (1u << 24)
 #define FEAT_ECX_HYPERVISOR   (1u << 31)
@@ -34,6 +36,7 @@
 #define EXT_EDX_HYBRID        (1u << 15)
 #define AMD_ECX_CMP_LEGACY    (1u << 1)
 #define AMD_ECX_TOPOEXT       (1u << 22)
+#define AMD_ECX_SVM           (1u << 2)
 #define CACHE_EAX_TYPE        0x1f
 #define TOPO_SMT              1
 #define TOPO_CORE             2
@@ -91,7 +94,8 @@ static void fix_features(struct kvm_cpuid_entry2 *e, const struct topo *t)
 {
 	e->ebx = (e->ebx & 0xffff) | MIN(t->cpus_nr, 255u) << 16 | t->id << 24;
 	e->ecx |= FEAT_ECX_HYPERVISOR | FEAT_ECX_X2APIC;
-	e->ecx &= ~(FEAT_ECX_MONITOR | FEAT_ECX_TSC_DEADLINE);
+	/* No virtualization inside: it is a large part of KVM that a hostile guest would reach. */
+	e->ecx &= ~(FEAT_ECX_MONITOR | FEAT_ECX_VMX | FEAT_ECX_TSC_DEADLINE);
 	if (t->tsc_deadline)
 		e->ecx |= FEAT_ECX_TSC_DEADLINE;
 	e->edx &= ~FEAT_EDX_HTT;
@@ -151,6 +155,7 @@ static void fix_amd_features(struct kvm_cpuid_entry2 *e, const struct topo *t)
 {
 	if (!t->amd)
 		return;
+	e->ecx &= ~AMD_ECX_SVM;
 	e->ecx &= ~AMD_ECX_CMP_LEGACY; /* the count in leaf 1 is one of cores, not of threads */
 	if (t->cpus_nr > 1)
 		e->ecx |= AMD_ECX_CMP_LEGACY;
@@ -183,7 +188,7 @@ static const struct fix {
 	{ LEAF_EXT_FEAT, fix_ext_features }, { LEAF_HYBRID, fix_clear },
 	{ KVM_CPUID_FEATURES, fix_kvm },     { LEAF_AMD_FEAT, fix_amd_features },
 	{ LEAF_SIZES, fix_sizes },           { LEAF_CACHE_AMD, fix_cache_amd },
-	{ LEAF_IDS_AMD, fix_ids_amd },
+	{ LEAF_IDS_AMD, fix_ids_amd },      { LEAF_SVM, fix_clear },
 };
 
 /* Levels of the x2APIC topology: threads of a core, cores of the package, end. */

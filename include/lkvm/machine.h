@@ -15,6 +15,7 @@
 #include <lkvm/config.h>
 #include <lkvm/conlog.h>
 #include <lkvm/err.h>
+#include <lkvm/probe.h>
 #include <lkvm/stop.h>
 
 struct machine;
@@ -22,6 +23,7 @@ struct machine;
 /* How it ended, and what a report needs. */
 struct machine_result {
 	struct stop_info stop;
+	char host_note[PROBE_SENTENCE_LEN]; /* why this host cannot run it, after a KVM failure; or "" */
 	uint64_t console_dropped; /* bytes that the reader was too slow for */
 	int console_errno;        /* why output to out_fd ended early, 0 if it did not */
 	int copy_errno;           /* the same for copy_fd */

@@ -189,10 +189,10 @@ def bad_payloads(elf):
             yield "bz-%s-damaged" % name, bzimage(elf, broken)
         if name != "gzip":
             yield "bz-%s-claims-4g" % name, bzimage(elf, stream[:-4] + b"\xff\xff\xff\xff")
-    # gigabytes of zeros in a few megabytes: must end at the size that the stream claims
-    c = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = b"".join(c.compress(bytes(1 << 20)) for _ in range(2048)) + c.flush()
-    yield "bz-gzip-bomb", bzimage(elf, bomb)
+    # more than it claims, and a claim of gigabytes
+    stream = gzip(bytes(64 << 20))
+    yield "bz-gzip-more", bzimage(elf, patched(stream, "I", len(stream) - 4, 65536))
+    yield "bz-gzip-claims-4g", bzimage(elf, patched(zipped, "I", len(zipped) - 4, 0xffffffff))
 
 
 def write(path, data):

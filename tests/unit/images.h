@@ -17,12 +17,12 @@
 
 #define ELF_GPA     0x1000000ULL /* of the first segment, and the entry */
 #define ELF_GPA2    0x1010000ULL
-#define ELF_SEG1    0x1000 /* offsets and lengths in the file */
-#define ELF_SEG2    0x3000
-#define ELF_SEG_LEN 0x1000
+#define ELF_SEG1    0x800 /* offsets and lengths in the file */
+#define ELF_SEG2    0xc00
+#define ELF_SEG_LEN 0x400
 #define ELF_BSS_LEN 0x800
 #define ELF_NOTES   0x400
-#define ELF_LEN     0x4000
+#define ELF_LEN     0x1000
 #define ELF_PVH     (ELF_GPA + 0x50)
 
 struct elf_image {
@@ -39,7 +39,9 @@ struct elf_image {
 static inline size_t image_note(uint8_t *buf, size_t off, const char *name, uint32_t type,
 				const void *desc, uint32_t desc_len)
 {
-	Elf64_Nhdr n = { .n_namesz = (uint32_t)strlen(name) + 1, .n_descsz = desc_len, .n_type = type };
+	Elf64_Nhdr n = { .n_namesz = (uint32_t)strlen(name) + 1,
+			 .n_descsz = desc_len,
+			 .n_type = type };
 
 	memcpy(buf + off, &n, sizeof(n));
 	memcpy(buf + off + sizeof(n), name, n.n_namesz);
@@ -73,14 +75,14 @@ static inline void image_elf(struct elf_image *k, bool pvh)
 				    .p_paddr = ELF_GPA,
 				    .p_filesz = ELF_SEG_LEN,
 				    .p_memsz = ELF_SEG_LEN,
-				    .p_align = 0x1000 };
+				    .p_align = ELF_SEG_LEN };
 	k->phdrs[1] = (Elf64_Phdr){ .p_type = PT_LOAD,
 				    .p_offset = ELF_SEG2,
 				    .p_vaddr = 0, /* as the per-CPU segment of Linux */
 				    .p_paddr = ELF_GPA2,
 				    .p_filesz = ELF_SEG_LEN,
 				    .p_memsz = ELF_SEG_LEN + ELF_BSS_LEN,
-				    .p_align = 0x1000 };
+				    .p_align = ELF_SEG_LEN };
 	end = image_note(k->bytes, ELF_NOTES, "Linux", 18, &entry, 4);
 	end = image_note(k->bytes, end, "Xen", pvh ? 18 : 17, &entry, 8);
 	k->phdrs[2] = (Elf64_Phdr){ .p_type = PT_NOTE,

@@ -83,7 +83,9 @@ static void setup(void)
 	elf = malloc(sizeof(*elf));
 	image_elf(elf, true);
 	pack_elf();
-	req = (struct boot_request){ .kernel = &kernel, .cmdline = "console=ttyS0", .log = &log_pipe };
+	req = (struct boot_request){ .kernel = &kernel,
+				     .cmdline = "console=ttyS0",
+				     .log = &log_pipe };
 	decompress_calls = 0;
 	image_changes = false;
 }
@@ -208,7 +210,9 @@ START_TEST(auto_falls_back_to_the_image)
 		const char *says;
 	} cases[] = {
 		{ "\x89LZO\0\r\n\0\x10\0\0\0", 12, "compressed with lzo" },
-		{ "\x7f""ELF\2\1\1\0\0\0\0\0", 12, "unknown format" },
+		{ "\x7f"
+		  "ELF\2\1\1\0\0\0\0\0",
+		  12, "unknown format" },
 		{ "", 0, "no compressed payload" },
 	};
 
@@ -389,7 +393,8 @@ END_TEST
 START_TEST(no_cache_is_no_error)
 {
 	snprintf(cache, sizeof(cache), "%s/file/lkvm", dir);
-	ck_assert_int_ge(close(open(strcat(strcpy((char[96]){ 0 }, dir), "/file"), O_CREAT, 0600)), 0);
+	ck_assert_int_ge(close(open(strcat(strcpy((char[96]){ 0 }, dir), "/file"), O_CREAT, 0600)),
+			 0);
 	req.cache_dir = cache;
 	boots(UNPACKED);
 	boots(UNPACKED);
@@ -549,7 +554,9 @@ START_TEST(command_line_has_a_limit)
 	static const struct {
 		uint32_t size;
 		size_t max;
-	} cases[] = { { 0, 0 }, { 255, 255 }, { 2047, 2047 }, { 0xffff, 0xffff }, { 0xffffffff, 0xffff } };
+	} cases[] = {
+		{ 0, 0 }, { 255, 255 }, { 2047, 2047 }, { 0xffff, 0xffff }, { 0xffffffff, 0xffff }
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char says[128];

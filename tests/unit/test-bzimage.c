@@ -150,8 +150,10 @@ END_TEST
 START_TEST(moves_when_the_place_is_taken)
 {
 	/* No RAM; the machine's own first MiB; not below 4 GiB, where nothing is mapped; wrapping. */
-	static const uint64_t bad[] = { RAM - 0x80000,	0,	       GPA_HIGH - 4096, GPA_RAM_HIGH,
-					GPA_RAM_HIGH - 4096, UINT64_MAX - 10, UINT64_MAX };
+	static const uint64_t bad[] = { RAM - 0x80000,       0,
+					GPA_HIGH - 4096,     GPA_RAM_HIGH,
+					GPA_RAM_HIGH - 4096, UINT64_MAX - 10,
+					UINT64_MAX };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct loaded out;

@@ -218,13 +218,18 @@ START_TEST(fd_write_never_blocks)
 {
 	struct chr_fd cf;
 	int fd[2], flags;
+	ssize_t n;
 
 	make_pair(kinds[_i], fd);
 	flags = fcntl(fd[1], F_GETFL);
 	fill(fd[1]);
 	chr_fd_init(&cf, fd[1], O_WRONLY);
 	ck_assert_int_eq(cf.kind, _i == 1 ? CHR_FD_SOCKET : CHR_FD_OWN);
-	ck_assert_int_eq(chr_fd_write(&cf, "x", 1), -EAGAIN);
+	/* A terminal moves a little from buffer to buffer after it was full. */
+	do
+		n = chr_fd_write(&cf, "x", 1);
+	while (_i == 2 && n == 1);
+	ck_assert_int_eq(n, -EAGAIN);
 	ck_assert_int_eq(fcntl(fd[1], F_GETFL), flags);
 	chr_fd_release(&cf);
 	ck_assert_int_eq(fcntl(fd[1], F_GETFL), flags);
@@ -511,9 +516,10 @@ START_TEST(stopped_reader_holds_nobody)
 	start();
 	for (size_t i = 0; i < 2000; i++)
 		pos = stream_write(pos, 100);
+	while (lseek(copy, 0, SEEK_END) < (off_t)pos)
+		poll(NULL, 0, 1);
 	chr_drain(chr, 50);
 	chr_stats(chr, &st);
-	/* A terminal moves a little from buffer to buffer after it was full. */
 	ck_assert_uint_ge(st.dropped, _i == 2 ? pos - 65536 : pos);
 	ck_assert_uint_le(st.dropped, pos);
 	ck_assert_int_eq(st.out_errno, 0);

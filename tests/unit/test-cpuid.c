@@ -23,7 +23,7 @@ struct leaf {
  */
 static const struct leaf intel[] = {
 	{ 0x0, 0, 0, 0x20, 0x756e6547, 0x6c65746e, 0x49656e69 },
-	{ 0x1, 0, 0, 0x000b0671, 0x5a800800, 0x76da3a0b, 0x0f8bfbff },
+	{ 0x1, 0, 0, 0x000b0671, 0x5a800800, 0x76da3a2b, 0x0f8bfbff },
 	{ 0x2, 0, 0, 0x00feff01, 0xf0, 0, 0 },
 	{ 0x4, 0, IDX, 0xfc004121, 0x02c0003f, 0x3f, 0 },
 	{ 0x4, 1, IDX, 0xfc004122, 0x01c0003f, 0x3f, 0 },
@@ -68,6 +68,7 @@ static const struct leaf amd[] = {
 	{ 0x80000001, 0, 0, 0x00a10f11, 0x40000000, 0x75c237ff, 0x2fd3fbff },
 	{ 0x80000005, 0, 0, 0xff48ff40, 0xff48ff40, 0x20080140, 0x20080140 },
 	{ 0x80000008, 0, 0, 0x3034, 0x191ef257, 0x0001703f, 0 },
+	{ 0x8000000a, 0, 0, 1, 0x8000, 0, 0x1bcff },
 	{ 0x8000001d, 0, IDX, 0x4121, 0x01c0003f, 0x3f, 0 },
 	{ 0x8000001d, 1, IDX, 0x4122, 0x01c0003f, 0x3f, 0 },
 	{ 0x8000001d, 2, IDX, 0x4143, 0x01c0003f, 0x7ff, 2 },
@@ -158,6 +159,7 @@ static void check_features(struct kvm_cpuid2 *c, unsigned int id, unsigned int c
 	ck_assert_uint_eq(e->ecx >> 24 & 1, 1); /* TSC deadline */
 	ck_assert_uint_eq(e->ecx >> 31 & 1, 1); /* hypervisor */
 	ck_assert_uint_eq(e->ecx >> 3 & 1, 0);  /* MONITOR */
+	ck_assert_uint_eq(e->ecx >> 5 & 1, 0);  /* VMX */
 }
 
 static void check_topology(struct kvm_cpuid2 *c, uint32_t function, unsigned int id,
@@ -215,7 +217,7 @@ static void check_amd(struct kvm_cpuid2 *c, unsigned int id, unsigned int cpus_n
 		const struct kvm_cpuid_entry2 *e = get(c, 0x8000001d, i);
 
 		ck_assert_uint_eq((e->eax >> 14) + 1, i == 3 ? cpus_nr : 1);
-		ck_assert_uint_eq(e->eax & 0x3fff, amd[14 + i].eax & 0x3fff);
+		ck_assert_uint_eq(e->eax & 0x3fff, amd[15 + i].eax & 0x3fff);
 	}
 	ck_assert_uint_eq(get(c, 0x8000001d, 4)->eax, 0);
 	ck_assert_uint_eq(ids->eax, id);
@@ -223,7 +225,8 @@ static void check_amd(struct kvm_cpuid2 *c, unsigned int id, unsigned int cpus_n
 	ck_assert_uint_eq(ids->ecx, 0);  /* node 0 of 1 */
 	ck_assert_uint_eq(sizes & 0xff, cpus_nr - 1);
 	ck_assert_uint_eq(1u << (sizes >> 12), pow2(cpus_nr));
-	ck_assert_uint_eq(get(c, 0x80000001, 0)->ecx, 0x75c237fd | (cpus_nr > 1 ? 2 : 0));
+	ck_assert_uint_eq(get(c, 0x80000001, 0)->ecx, 0x75c237f9 | (cpus_nr > 1 ? 2 : 0));
+	ck_assert_uint_eq(get(c, 0x8000000a, 0)->edx, 0); /* SVM's own leaf; its bit is in 0x80000001 */
 	ck_assert_ptr_null(get(c, 0x80000026, 0));
 	ck_assert_ptr_null(get(c, 0x80000026, 1));
 	ck_assert_ptr_null(get(c, 0x1f, 0)); /* not made where KVM has none */

@@ -94,8 +94,8 @@ static size_t pack_lzma(size_t len, bool xz)
 	lzma_stream s = LZMA_STREAM_INIT;
 
 	lzma_lzma_preset(&opt, 0);
-	ck_assert_int_eq(xz ? lzma_stream_encoder(&s, filters, LZMA_CHECK_CRC32) :
-			      lzma_alone_encoder(&s, &opt),
+	ck_assert_int_eq(xz ? lzma_stream_encoder(&s, filters, LZMA_CHECK_CRC32)
+			    : lzma_alone_encoder(&s, &opt),
 			 LZMA_OK);
 	s.next_in = plain;
 	s.avail_in = len;
@@ -120,8 +120,8 @@ static size_t pack_bzip2(size_t len)
 {
 	unsigned int out = ROOM;
 
-	ck_assert_int_eq(BZ2_bzBuffToBuffCompress((char *)packed, &out, (char *)plain, len, 1, 0, 0),
-			 BZ_OK);
+	ck_assert_int_eq(
+		BZ2_bzBuffToBuffCompress((char *)packed, &out, (char *)plain, len, 1, 0, 0), BZ_OK);
 	return out;
 }
 
@@ -129,7 +129,7 @@ static const struct {
 	const char *name;
 	const char *package;
 	size_t (*pack)(size_t len);
-	size_t after;   /* the size that follows the stream */
+	size_t after;  /* the size that follows the stream */
 	bool checksum; /* a changed byte cannot pass */
 } formats[] = {
 	{ "gzip", "zlib1g", pack_gzip, 0, true },
@@ -286,12 +286,17 @@ START_TEST(knows_what_it_does_not_know)
 	ck_assert_int_eq(run(12, GIB, &out, &err), -ENOTSUP);
 	ck_assert_ptr_nonnull(strstr(err.msg, "lzo"));
 
-	memcpy(packed, "\x7f""ELF\2\1\1\0\x10\0\0\0", 12);
+	memcpy(packed,
+	       "\x7f"
+	       "ELF\2\1\1\0\x10\0\0\0",
+	       12);
 	ck_assert_ptr_null(decompress_format(packed, 12));
 	for (size_t len = 0; len <= 12; len++)
 		ck_assert_int_eq(run(len, GIB, &out, &err), -ENOTSUP);
 	/* A magic number that is not whole is none. */
-	ck_assert_ptr_null(decompress_format("\xfd" "7zXZ", 5));
+	ck_assert_ptr_null(decompress_format("\xfd"
+					     "7zXZ",
+					     5));
 	ck_assert_ptr_null(decompress_format("\x1f", 1));
 	ck_assert_ptr_null(decompress_format("", 0));
 }

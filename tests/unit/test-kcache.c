@@ -260,8 +260,14 @@ END_TEST
 
 START_TEST(other_lengths_are_a_miss)
 {
-	static const off_t lens[] = { 0, 1, TRAILER - 1, TRAILER, TRAILER + 1, 250 * KIB + 1000,
-				      250 * KIB + 999 + TRAILER, 250 * KIB + 1001 + TRAILER };
+	static const off_t lens[] = { 0,
+				      1,
+				      TRAILER - 1,
+				      TRAILER,
+				      TRAILER + 1,
+				      250 * KIB + 1000,
+				      250 * KIB + 999 + TRAILER,
+				      250 * KIB + 1001 + TRAILER };
 
 	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
 		ck_assert_int_eq(store(1), 0);

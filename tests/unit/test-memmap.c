@@ -62,8 +62,9 @@ START_TEST(e820_covers_all_and_overlaps_nothing)
 				ram += map[r].size;
 		}
 		/* All RAM but the part from the EBDA to 1 MiB. */
-		uint64_t hidden = sizes[i] > MIB ? MIB - GPA_EBDA :
-				  sizes[i] > GPA_EBDA ? sizes[i] - GPA_EBDA : 0;
+		uint64_t hidden = sizes[i] > MIB        ? MIB - GPA_EBDA
+				  : sizes[i] > GPA_EBDA ? sizes[i] - GPA_EBDA
+							: 0;
 		ck_assert_uint_eq(ram, sizes[i] - hidden);
 	}
 }
@@ -84,7 +85,8 @@ START_TEST(e820_reserves_what_is_not_the_kernels)
 	ck_assert(has(map, nr, E820_RESERVED, GPA_IDENTITY, 4096));
 	ck_assert(has(map, nr, E820_RESERVED, GPA_TSS, 3 * 4096));
 	/* The PCI window stays free for devices, RAM is RAM. */
-	ck_assert(!has(map, nr, E820_RESERVED, GPA_PCI32, 1) && !has(map, nr, E820_RAM, GPA_PCI32, 1));
+	ck_assert(!has(map, nr, E820_RESERVED, GPA_PCI32, 1) &&
+		  !has(map, nr, E820_RAM, GPA_PCI32, 1));
 	ck_assert(has(map, nr, E820_RAM, 0, GPA_EBDA));
 	ck_assert(has(map, nr, E820_RAM, GPA_HIGH, 3 * GIB - GPA_HIGH));
 	ck_assert(has(map, nr, E820_RAM, 4 * GIB, 3 * GIB));
@@ -118,7 +120,8 @@ START_TEST(places_do_not_meet)
 	};
 
 	for (size_t i = 1; i < ARRAY_SIZE(places); i++)
-		ck_assert_msg(places[i].gpa - places[i - 1].gpa >= places[i - 1].len, "place %zu", i);
+		ck_assert_msg(places[i].gpa - places[i - 1].gpa >= places[i - 1].len, "place %zu",
+			      i);
 	for (size_t i = 0; i < SERIAL_NR; i++)
 		for (size_t j = 0; j < i; j++) {
 			ck_assert_uint_ge(serial_places[i].port ^ serial_places[j].port, 8);

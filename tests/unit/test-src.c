@@ -64,7 +64,8 @@ START_TEST(refuses_what_is_no_file)
 
 		ck_assert_int_eq(src_open(&src, "kernel", cases[i].path, &err), cases[i].ret);
 		ck_assert_int_eq(err.kind, cases[i].kind);
-		ck_assert_msg(strncmp(err.msg, cases[i].says, strlen(cases[i].says)) == 0, "%s", err.msg);
+		ck_assert_msg(strncmp(err.msg, cases[i].says, strlen(cases[i].says)) == 0, "%s",
+			      err.msg);
 		/* Nothing is left open, and a release after a failure is harmless. */
 		ck_assert_int_eq(src.fd, -1);
 		src_release(&src);
@@ -80,9 +81,10 @@ static void check_reads(const struct src *src)
 		size_t len;
 		const char *want; /* NULL: cut short */
 	} cases[] = {
-		{ 0, 6, "abcdef" }, { 2, 3, "cde" }, { 6, 0, "" },           { 0, 7, NULL },
-		{ 5, 2, NULL },     { 6, 1, NULL },  { 7, 0, NULL },         { UINT64_MAX, 1, NULL },
-		{ UINT64_MAX, 2, NULL },             { 2, SIZE_MAX, NULL },
+		{ 0, 6, "abcdef" },    { 2, 3, "cde" },         { 6, 0, "" },
+		{ 0, 7, NULL },        { 5, 2, NULL },          { 6, 1, NULL },
+		{ 7, 0, NULL },        { UINT64_MAX, 1, NULL }, { UINT64_MAX, 2, NULL },
+		{ 2, SIZE_MAX, NULL },
 	};
 
 	ck_assert_uint_eq(src->size, 6);

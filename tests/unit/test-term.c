@@ -9,9 +9,11 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #include <lkvm/term.h>
 
+static const int deadly[] = { SIGKILL, SIGSEGV, SIGTERM, SIGHUP };
 static int master, slave;
 static struct termios before;
 
@@ -64,7 +66,7 @@ START_TEST(raw_and_back)
 	term_restore(&term);
 	assert_restored();
 	ck_assert_int_eq(term.fd, -1);
-	/* It is gone and was waited for. */
+	/* The guard is gone and was waited for. */
 	ck_assert_int_eq(kill(guard, 0), -1);
 	ck_assert_int_eq(waitpid(-1, NULL, WNOHANG), -1);
 	term_restore(&term);
@@ -92,11 +94,10 @@ END_TEST
  * Starts a process that makes the terminal raw, in a process group of its own, and says so. It holds
  * the write end of *held open, and so does nobody else but what it left behind.
  */
-static pid_t start_raw_process(int *held)
+static pid_t start_raw_process(int *held, pid_t *guard)
 {
 	int ready[2], hold[2];
 	pid_t pid;
-	char c;
 
 	ck_assert_int_eq(pipe(ready), 0);
 	ck_assert_int_eq(pipe(hold), 0);
@@ -106,14 +107,17 @@ static pid_t start_raw_process(int *held)
 		struct term term;
 
 		setpgid(0, 0);
-		if (term_raw(&term, slave, &err) < 0 || write(ready[1], "r", 1) != 1)
+		for (size_t i = 0; i < 4; i++)
+			signal(deadly[i], SIG_DFL); /* the test's frame has handlers */
+		if (term_raw(&term, slave, &err) < 0 ||
+		    write(ready[1], &term.guard, sizeof(term.guard)) != sizeof(term.guard))
 			_exit(1);
 		for (;;)
 			pause();
 	}
 	close(hold[1]);
 	*held = hold[0];
-	ck_assert_int_eq(read(ready[0], &c, 1), 1);
+	ck_assert_int_eq(read(ready[0], guard, sizeof(*guard)), sizeof(*guard));
 	ck_assert(is_raw());
 	return pid;
 }
@@ -128,12 +132,12 @@ static void wait_restored(void)
 
 START_TEST(killed)
 {
-	static const int signals[] = { SIGKILL, SIGSEGV, SIGTERM, SIGHUP };
+	pid_t guard, pid;
 	int held;
-	pid_t pid = start_raw_process(&held);
 
+	pid = start_raw_process(&held, &guard);
 	/* The whole process group, as timeout(1) and a shell do it. */
-	ck_assert_int_eq(kill(-pid, signals[_i]), 0);
+	ck_assert_int_eq(kill(-pid, deadly[_i]), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	wait_restored();
 }
@@ -142,16 +146,18 @@ END_TEST
 /* A pipe that lkvm was given ends with lkvm, not with the guard. */
 START_TEST(guard_holds_no_descriptor)
 {
+	pid_t guard, pid;
 	int held;
-	pid_t pid = start_raw_process(&held);
-	struct pollfd pfd = { .fd = held, .events = POLLIN };
 	char c;
 
-	ck_assert_int_eq(poll(&pfd, 1, 0), 0);
-	/* Stopped, lkvm's guard can do nothing; its copy would be all that keeps the pipe open. */
+	pid = start_raw_process(&held, &guard);
+	/* A guard that is stopped cannot end: a copy of its own would keep the pipe open. */
+	ck_assert_int_eq(kill(guard, SIGSTOP), 0);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	ck_assert_int_eq(read(held, &c, 1), 0);
+	ck_assert(is_raw());
+	ck_assert_int_eq(kill(guard, SIGCONT), 0);
 	wait_restored();
 }
 END_TEST

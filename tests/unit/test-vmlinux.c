@@ -186,7 +186,7 @@ END_TEST
 START_TEST(pvh_entry_is_in_a_segment)
 {
 	static const uint64_t bad[] = { ELF_GPA - 1, ELF_GPA + ELF_SEG_LEN, ELF_GPA2 + ELF_SEG_LEN,
-					0xffffffff, 0x100000000 + ELF_GPA, UINT64_MAX };
+					0xffffffff,  0x100000000 + ELF_GPA, UINT64_MAX };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct loaded out;
@@ -203,7 +203,10 @@ END_TEST
 	{                                                                                          \
 		offsetof(Elf64_Ehdr, f), sizeof(((Elf64_Ehdr *)0)->f), (uint64_t)(v), says         \
 	}
-#define IDENT(i, v, says) { (i), 1, (v), says }
+#define IDENT(i, v, says)                                                                          \
+	{                                                                                          \
+		(i), 1, (v), says                                                                  \
+	}
 #define PHDR(n, f, v, says)                                                                        \
 	{                                                                                          \
 		sizeof(Elf64_Ehdr) + (n) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, f),           \
@@ -234,7 +237,7 @@ static const struct {
 	EHDR(e_entry, ELF_GPA - 1, "entry"),
 	EHDR(e_entry, ELF_GPA + ELF_SEG_LEN, "entry"),
 	EHDR(e_entry, ELF_GPA2 + ELF_SEG_LEN, "entry"), /* in the .bss */
-	EHDR(e_entry, 0xffffffff81000000, "entry"),	/* a virtual address */
+	EHDR(e_entry, 0xffffffff81000000, "entry"),     /* a virtual address */
 	PHDR(0, p_filesz, ELF_SEG_LEN + 1, "segment 0 is larger in the file"),
 	PHDR(0, p_filesz, UINT64_MAX, "larger in the file"),
 	PHDR(1, p_offset, ELF_SEG2 + 0x1000, "segment 1 leaves the file"),
@@ -243,18 +246,18 @@ static const struct {
 	PHDR(0, p_paddr, 0, "below 1 MiB"),
 	PHDR(0, p_paddr, GPA_HIGH - 1, "below 1 MiB"),
 	PHDR(0, p_paddr, UINT64_MAX, "below 4 GiB"),
-	PHDR(0, p_paddr, -0x800, "below 4 GiB"), /* wraps */
+	PHDR(0, p_paddr, -0x200, "below 4 GiB"), /* wraps */
 	PHDR(0, p_paddr, GPA_RAM_HIGH, "below 4 GiB"),
 	PHDR(0, p_paddr, GPA_RAM_HIGH - ELF_SEG_LEN + 1, "below 4 GiB"),
 	PHDR(1, p_memsz, UINT64_MAX, "below 4 GiB"),
 	PHDR(1, p_memsz, GPA_RAM_HIGH - ELF_GPA2 + 1, "below 4 GiB"),
 	PHDR(1, p_memsz, RAM - ELF_GPA2 + 1, "64 MiB, give it more"),
 	PHDR(1, p_paddr, RAM, "give it more"),
-	PHDR(1, p_paddr, RAM - 0x1000, "give it more"),
+	PHDR(1, p_paddr, RAM - ELF_SEG_LEN, "give it more"),
 	PHDR(0, p_align, 3, "power of two"),
 	PHDR(0, p_align, UINT64_MAX, "power of two"),
 	PHDR(0, p_align, 0x2000, "not aligned"),
-	PHDR(0, p_vaddr, 0xffffffff81000800, "not aligned"),
+	PHDR(0, p_vaddr, 0xffffffff81000200, "not aligned"),
 	PHDR(1, p_paddr, ELF_GPA, "overlap"),
 	PHDR(1, p_paddr, ELF_GPA + ELF_SEG_LEN - 1, "overlap"),
 	PHDR(1, p_paddr, ELF_GPA - ELF_SEG_LEN, "overlap"), /* by its .bss alone */
