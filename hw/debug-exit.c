@@ -18,7 +18,7 @@ static void debug_exit_bus_write(struct bus_region *r, uint64_t off, unsigned in
 
 	(void)off;
 	(void)width;
-	stop_request(d->stop, STOP_DEBUG_EXIT, value & 0xff, "port 0x%x", (unsigned int)r->base);
+	stop_request(d->stop, STOP_DEBUG_EXIT, (uint32_t)value, "port 0x%x", (unsigned int)r->base);
 }
 
 int debug_exit_init(struct debug_exit *d, struct bus *pio, uint16_t port, struct stop *stop,

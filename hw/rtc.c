@@ -95,13 +95,11 @@ static uint8_t encode_hour_locked(const struct rtc *rtc, int hour)
 	return encode_locked(rtc, (hour + 11) % 12 + 1) | (hour >= 12 ? HOUR_PM : 0);
 }
 
-/* Returns -1 for no hour. */
+/* Returns -1 for no number or no hour of the 12-hour clock. */
 static int decode_hour_locked(const struct rtc *rtc, uint8_t v)
 {
-	if (rtc->cmos[REG_B] & B_24H) {
-		int hour = decode_locked(rtc, v);
-		return hour < 24 ? hour : -1;
-	}
+	if (rtc->cmos[REG_B] & B_24H)
+		return decode_locked(rtc, v);
 	int hour = decode_locked(rtc, v & ~HOUR_PM);
 	if (hour < 1 || hour > 12)
 		return -1;
@@ -145,9 +143,12 @@ static void take_time_locked(struct rtc *rtc)
 	if (century < 0 || century > 99 || year < 0 || year > 99)
 		return;
 	time_t t = timegm(&norm);
-	/* timegm() carries what is out of range, a 31st of April too: only a date it keeps is one. */
-	if (norm.tm_sec != tm.tm_sec || norm.tm_min != tm.tm_min || norm.tm_hour != tm.tm_hour ||
-	    norm.tm_mday != tm.tm_mday || norm.tm_mon != tm.tm_mon || norm.tm_year != tm.tm_year)
+	/*
+	 * timegm() carries what is out of range into the next field, a 31st of April too: only a date that
+	 * it keeps is one. A carry out of the seconds shows in the minutes.
+	 */
+	if (norm.tm_min != tm.tm_min || norm.tm_hour != tm.tm_hour || norm.tm_mday != tm.tm_mday ||
+	    norm.tm_mon != tm.tm_mon || norm.tm_year != tm.tm_year)
 		return;
 	rtc->offset_s = (int64_t)t - (int64_t)(rtc->now_ns() / NSEC_PER_SEC);
 }

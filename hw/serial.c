@@ -146,7 +146,7 @@ static void settle_locked(struct serial *s)
  */
 static bool wake_locked(struct serial *s)
 {
-	if (!s->starved || !listening_locked(s) || s->rx.nr || s->stage.nr)
+	if (!s->starved || !listening_locked(s) || s->rx.nr)
 		return false;
 	s->starved = false;
 	return true;
@@ -183,14 +183,14 @@ static void mcr_write_locked(struct serial *s, uint8_t value)
 	s->msr = now | (s->msr & MSR_DELTA) | delta;
 }
 
-/* DS 8.5: bits other than 0 are taken only with bit 0 set; a change of bit 0 clears the FIFOs. */
+/* DS 8.5: the clear bit acts only with bit 0 set, and a change of bit 0 clears the FIFOs. */
 static void fcr_write_locked(struct serial *s, uint8_t value)
 {
 	bool toggled = (value ^ s->fcr) & FCR_ON;
 
 	if (toggled || ((value & FCR_ON) && (value & FCR_CLEAR_RX)))
 		s->rx = (struct serial_fifo){ 0 };
-	s->fcr = value & FCR_ON ? value & FCR_KEPT : 0;
+	s->fcr = value & FCR_KEPT;
 }
 
 static void lcr_write_locked(struct serial *s, uint8_t value)

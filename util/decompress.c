@@ -25,9 +25,9 @@
 
 struct stream {
 	const uint8_t *in;
-	size_t in_len;
+	size_t in_len; /* at most INT_MAX, because not every library counts further */
 	uint8_t *out;
-	size_t out_len; /* the claimed size: output must be exactly this */
+	size_t out_len; /* the claimed size, of 32 bits: output must be exactly this */
 };
 
 struct format {
@@ -53,9 +53,6 @@ static int run_gzip(void *lib, const struct stream *s)
 
 	if (!init || !step || !end)
 		return -ENOTSUP;
-	if (s->in_len > UINT_MAX || s->out_len > UINT_MAX)
-		return -EINVAL;
-
 	z.next_in = (z_const Bytef *)s->in;
 	z.avail_in = (uInt)s->in_len;
 	z.next_out = s->out;
@@ -95,7 +92,7 @@ static int run_lz4(void *lib, const struct stream *s)
 		/* Frames may follow each other, so the magic number stands where a length could. */
 		if (len == LZ4_LEGACY_MAGIC)
 			continue;
-		if (len > s->in_len - in || len > INT_MAX)
+		if (len > s->in_len - in)
 			return -EINVAL;
 		n = run((const char *)s->in + in, (char *)s->out + out, (int)len,
 			(int)MIN(LZ4_LEGACY_BLOCK, s->out_len - out));
@@ -139,8 +136,6 @@ static int run_bzip2(void *lib, const struct stream *s)
 
 	if (!run)
 		return -ENOTSUP;
-	if (s->in_len > UINT_MAX || s->out_len > UINT_MAX)
-		return -EINVAL;
 	/* The prototype lacks a const; the library does not write to its input. */
 	ret = run((char *)s->out, &len, (char *)(uintptr_t)s->in, (unsigned int)s->in_len, 0, 0);
 	if (ret == BZ_MEM_ERROR)
@@ -239,6 +234,9 @@ int decompress(const char *name, const void *in, size_t in_len, uint64_t max,
 	}
 	if (in_len < f->magic_len + SIZE_LEN)
 		return err_usage(err, "the %s payload of kernel %s is cut short", f->name, name);
+	if (in_len > INT_MAX)
+		return err_usage(err, "the %s payload of kernel %s is larger than 2 GiB", f->name,
+				 name);
 
 	/* The claim is checked before anything is sized by it. */
 	claim = get_le32(s.in + in_len - SIZE_LEN);

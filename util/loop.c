@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -26,6 +27,9 @@ struct loop {
 	uint64_t firing_ns;        /* the time while timers fire, else 0 */
 
 	pthread_mutex_t lock; /* guards what follows and each post's `queued` and `next` */
+	bool served;          /* somebody is in loop_run() */
+	unsigned int
+		calls; /* loop_call()s that are queued: loop_run() does not return before them */
 	struct loop_post *posts, **posts_tail;
 	struct loop_post *running; /* taken from `posts`, not called yet */
 };
@@ -208,6 +212,18 @@ static void loop_wake(struct loop *loop)
 		;
 }
 
+/* Returns whether the loop must be woken. */
+static bool loop_queue_locked(struct loop *loop, struct loop_post *p)
+{
+	bool wake = !loop->posts;
+
+	p->queued = true;
+	p->next = NULL;
+	*loop->posts_tail = p;
+	loop->posts_tail = &p->next;
+	return wake;
+}
+
 void loop_post(struct loop *loop, struct loop_post *p)
 {
 	bool wake;
@@ -217,14 +233,55 @@ void loop_post(struct loop *loop, struct loop_post *p)
 		pthread_mutex_unlock(&loop->lock);
 		return;
 	}
-	wake = !loop->posts;
-	p->queued = true;
-	p->next = NULL;
-	*loop->posts_tail = p;
-	loop->posts_tail = &p->next;
+	wake = loop_queue_locked(loop, p);
 	pthread_mutex_unlock(&loop->lock);
 	if (wake)
 		loop_wake(loop);
+}
+
+/* A call that somebody waits for. */
+struct loop_call {
+	struct loop_post post;
+	struct loop *loop;
+	void (*fn)(void *arg);
+	void *arg;
+	sem_t done;
+};
+
+static void loop_run_call(struct loop_post *p)
+{
+	struct loop_call *call = container_of(p, struct loop_call, post);
+	struct loop *loop = call->loop;
+
+	call->fn(call->arg);
+	pthread_mutex_lock(&loop->lock);
+	loop->calls--;
+	pthread_mutex_unlock(&loop->lock);
+	sem_post(&call->done);
+}
+
+void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+	struct loop_call call = { .post.fn = loop_run_call, .loop = loop, .fn = fn, .arg = arg };
+	bool wake = false, served;
+
+	/* Before it is queued: the owner may run it at once. */
+	sem_init(&call.done, 0, 0);
+	pthread_mutex_lock(&loop->lock);
+	served = loop->served;
+	if (served) {
+		wake = loop_queue_locked(loop, &call.post);
+		loop->calls++;
+	}
+	pthread_mutex_unlock(&loop->lock);
+	if (wake)
+		loop_wake(loop);
+	if (!served)
+		fn(arg);
+	else
+		while (sem_wait(&call.done) < 0)
+			;
+	sem_destroy(&call.done);
 }
 
 static bool loop_unlink(struct loop_post **list, struct loop_post *p)
@@ -300,10 +357,32 @@ void loop_stop(struct loop *loop)
 	loop_wake(loop);
 }
 
+static void loop_enter(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->served = true;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* False while somebody waits for a call: the loop is served until nobody does. */
+static bool loop_leave(struct loop *loop)
+{
+	bool left;
+
+	pthread_mutex_lock(&loop->lock);
+	left = loop->calls == 0;
+	if (left)
+		loop->served = false;
+	pthread_mutex_unlock(&loop->lock);
+	return left;
+}
+
 int loop_run(struct loop *loop)
 {
 	bool stopping = false;
+	int ret = 0;
 
+	loop_enter(loop);
 	while (!stopping) {
 		int n;
 
@@ -311,13 +390,17 @@ int loop_run(struct loop *loop)
 		stopping = atomic_load(&loop->stop);
 		n = epoll_wait(loop->epoll_fd, loop->events, LOOP_BATCH,
 			       stopping ? 0 : loop_timeout_ms(loop));
-		if (n < 0 && errno != EINTR)
-			return -errno;
+		if (n < 0 && errno != EINTR) {
+			ret = -errno;
+			break;
+		}
 		loop->events_nr = n > 0 ? n : 0;
 		loop_dispatch(loop);
 		loop_fire_timers(loop);
 		loop_run_posts(loop);
 	}
+	while (!loop_leave(loop))
+		loop_run_posts(loop);
 	atomic_store(&loop->stop, false);
-	return 0;
+	return ret;
 }

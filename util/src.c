@@ -7,25 +7,20 @@
 #include <lkvm/src.h>
 #include <lkvm/util.h>
 
-/* The size of a regular file or a block device, or an error for anything else. */
+/* The size of a regular file, or an error for anything else. */
 static int src_size(struct src *src, struct err *err)
 {
 	struct stat st;
-	off_t end;
 
 	if (fstat(src->fd, &st) < 0)
 		return err_host(err, errno, "cannot read %s %s", src->what, src->name);
 	if (S_ISDIR(st.st_mode))
 		return err_usage(err, "%s %s is a directory", src->what, src->name);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+	if (!S_ISREG(st.st_mode))
 		return err_usage(err, "%s %s is not a regular file", src->what, src->name);
-
-	end = S_ISBLK(st.st_mode) ? lseek(src->fd, 0, SEEK_END) : st.st_size;
-	if (end < 0)
-		return err_host(err, errno, "cannot read %s %s", src->what, src->name);
-	if (end == 0)
+	if (st.st_size == 0)
 		return err_usage(err, "%s %s is empty", src->what, src->name);
-	src->size = (uint64_t)end;
+	src->size = (uint64_t)st.st_size;
 	return 0;
 }
 

@@ -23,9 +23,11 @@ struct log;
 #define CHR_OUT_LINGER_MS 2
 
 /* `name` ("console output") is for messages; it, `fd` and `log` outlive the object. */
-struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const struct log *log, struct err *err);
+struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const struct log *log,
+			    struct err *err);
 
-void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len); /* any thread, in its order */
+void chr_out_write(struct chr_out *out, const uint8_t *buf,
+		   size_t len); /* any thread, in its order */
 
 /*
  * Ending takes two steps, so that two outputs can share a deadline: close, then wait. Nothing is

@@ -32,7 +32,7 @@ struct chr;
 
 /* The device's side of input; both run on the loop. */
 struct chr_frontend {
-	size_t (*room)(void *arg);                                  /* bytes it takes now */
+	size_t (*room)(void *arg);                                /* bytes it takes now */
 	void (*input)(void *arg, const uint8_t *buf, size_t len); /* len <= what room() said */
 	void *arg;
 };
@@ -56,7 +56,8 @@ struct chr_config {
 	void *arg;
 };
 
-struct chr *chr_new(const struct chr_config *cfg, struct loop *loop, const struct log *log, struct err *err);
+struct chr *chr_new(const struct chr_config *cfg, struct loop *loop, const struct log *log,
+		    struct err *err);
 /*
  * Ends output: writes out what is buffered, at most for `deadline_ms`; what is left then is given up and
  * counts as dropped. Later chr_write() calls do nothing but the tap. So that the last console line is out
@@ -69,16 +70,17 @@ void chr_drain(struct chr *chr, unsigned int deadline_ms);
  */
 void chr_free(struct chr *chr, unsigned int deadline_ms);
 
-void chr_set_frontend(struct chr *chr, const struct chr_frontend *fe); /* before the first vCPU runs */
-void chr_write(struct chr *chr, const void *buf, size_t len);          /* any thread */
+void chr_set_frontend(struct chr *chr,
+		      const struct chr_frontend *fe);         /* before the first vCPU runs */
+void chr_write(struct chr *chr, const void *buf, size_t len); /* any thread */
 void chr_input_ready(struct chr *chr); /* any thread: the device has room again */
 
 struct chr_stats {
 	uint64_t written; /* bytes given to chr_write() */
 	uint64_t dropped; /* of these, bytes that found no room or no time on the way to out_fd */
 	uint64_t copy_dropped; /* the same for copy_fd */
-	int out_errno;    /* why output ended early, 0 if it did not */
-	int copy_errno;   /* the same for copy_fd */
+	int out_errno;         /* why output ended early, 0 if it did not */
+	int copy_errno;        /* the same for copy_fd */
 };
 void chr_stats(struct chr *chr, struct chr_stats *st);
 

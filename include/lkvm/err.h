@@ -32,7 +32,8 @@ struct err {
 /* Each returns -EINVAL, -errnum and -EIO in that order, so that `return err_usage(...)` reads well. */
 int err_usage(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends ": <strerror(errnum)>" unless errnum is 0, for which -EIO is returned. */
-int err_host(struct err *err, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_host(struct err *err, int errnum, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 int err_internal(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "<prefix>: " before the sentence. Does nothing when there is none. */

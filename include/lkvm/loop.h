@@ -73,4 +73,11 @@ void loop_post(struct loop *loop, struct loop_post *p);
 /* For the owner of `post`, by the loop's rule for threads: when it is queued, it no longer is. */
 void loop_post_cancel(struct loop *loop, struct loop_post *p);
 
+/*
+ * Any thread but the owner's: runs `fn(arg)` on the owner and returns when it has; a call that found the
+ * loop running is served before loop_run() returns. While nobody is in loop_run() it runs here and now:
+ * the caller sees to it that nobody enters meanwhile. Never with a lock held that a callback takes.
+ */
+void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
+
 #endif

@@ -22,8 +22,8 @@ struct src {
 };
 
 /*
- * Opens a regular file for reading. A missing or unreadable file is ERR_HOST; a directory, a device
- * that has no size and an empty file are ERR_USAGE.
+ * Opens a regular file for reading. A missing or unreadable file is ERR_HOST; a directory, a device or
+ * FIFO, and an empty file are ERR_USAGE.
  */
 int src_open(struct src *src, const char *what, const char *path, struct err *err);
 void src_init_mem(struct src *src, const char *what, const char *name, const void *mem, size_t len);

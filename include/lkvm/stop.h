@@ -37,7 +37,8 @@ enum stop_reason {
 struct stop {
 	pthread_mutex_t lock;
 	enum stop_reason reason;
-	_Atomic bool ended; /* by the first stop_request(), not by a noted panic; vCPUs look without the lock */
+	_Atomic bool
+		ended; /* by the first stop_request(), not by a noted panic; vCPUs look without the lock */
 	uint32_t value;
 	char detail[STOP_DETAIL_LEN]; /* the cause in words, without control bytes; may be empty */
 	struct loop *loop;            /* not owned; NULL: nobody waits */

@@ -12,15 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)     ((a) < (b) ? (a) : (b))
-#define MAX(a, b)     ((a) > (b) ? (a) : (b))
-#define KIB           (UINT64_C(1) << 10)
-#define MIB           (UINT64_C(1) << 20)
-#define GIB           (UINT64_C(1) << 30)
-#define NSEC_PER_SEC  1000000000ULL
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define KIB                             (UINT64_C(1) << 10)
+#define MIB                             (UINT64_C(1) << 20)
+#define GIB                             (UINT64_C(1) << 30)
+#define NSEC_PER_SEC                    1000000000ULL
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* For a broken promise of our own. The condition must not depend on anything a guest can influence. */
 #define BUG_ON(cond)                                                                               \

@@ -3,8 +3,8 @@
  * Runs a command until its output holds a marker, and says how long that took:
  *	until [-t SECONDS] [-h FILE]... [-o FILE] MARKER COMMAND [ARGUMENT...]
  * prints "NS BYTES CPU_NS [NUMBER...]": wall time from exec to the marker's first byte, bytes of output before it,
- * CPU time of the command until then, and what each -h FILE holds at that moment: a number (a KVM
- * counter) or a trace event's histogram (the sum of its hits). The command is stopped while they are
+ * CPU time of the command until then, and by how much the number in each -h FILE has grown: a file with a number (a KVM
+ * counter), or a trace event's histogram (the sum of its hits). The command is stopped while they are
  * read, and killed then. -o keeps the output.
  * Exit status: 0 the marker came, 1 it did not, 2 usage or a failure of this program.
  */
@@ -64,6 +64,12 @@ static int64_t read_number(const char *path)
 	return value;
 }
 
+static void read_numbers(const struct until *u, int64_t numbers[FILES_MAX])
+{
+	for (unsigned int i = 0; i < u->files_nr; i++)
+		numbers[i] = read_number(u->files[i]);
+}
+
 static pid_t start(char **argv, int *out)
 {
 	int fds[2];
@@ -117,11 +123,13 @@ static ssize_t wait_marker(struct until *u, int fd, uint64_t deadline, uint64_t 
 
 static int run(struct until *u, char **argv)
 {
-	uint64_t begin = now_ns(CLOCK_MONOTONIC), end = begin, cpu = 0;
-	int64_t numbers[FILES_MAX];
+	int64_t before[FILES_MAX], after[FILES_MAX];
+	uint64_t cpu = 0, end;
 	clockid_t clock;
 	int fd;
 
+	read_numbers(u, before);
+	uint64_t begin = end = now_ns(CLOCK_MONOTONIC);
 	pid_t pid = start(argv, &fd);
 	if (pid < 0)
 		return fail("fork");
@@ -129,8 +137,7 @@ static int run(struct until *u, char **argv)
 	kill(pid, SIGSTOP);
 	if (clock_getcpuclockid(pid, &clock) == 0)
 		cpu = now_ns(clock);
-	for (unsigned int i = 0; i < u->files_nr; i++)
-		numbers[i] = read_number(u->files[i]);
+	read_numbers(u, after);
 	kill(-pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close(fd);
@@ -141,7 +148,7 @@ static int run(struct until *u, char **argv)
 	}
 	printf("%" PRIu64 " %zd %" PRIu64, end - begin, at, cpu);
 	for (unsigned int i = 0; i < u->files_nr; i++)
-		printf(" %" PRId64, numbers[i]);
+		printf(" %" PRId64, after[i] - before[i]);
 	putchar('\n');
 	return 0;
 }

@@ -117,12 +117,15 @@ class Terminal:
         self.before = termios.tcgetattr(self.slave)
         self.out = bytearray()
 
-    def read_until(self, text):
+    def read_until(self, text, vm):
         deadline = time.monotonic() + HANG_S
         while text not in self.out:
-            check(time.monotonic() < deadline, "%r did not come: %s" % (text, tail(self.out)))
-            if select.select([self.master], [], [], 0.5)[0]:
+            ended = vm.proc.poll() is not None
+            if select.select([self.master], [], [], 0 if ended else 0.5)[0]:
                 self.out.extend(os.read(self.master, 65536))
+            else:
+                check(not ended and time.monotonic() < deadline, "%r did not come: %s, stderr %s" %
+                      (text, tail(self.out), tail(vm.err)))
 
     def write(self, data):
         os.write(self.master, data)
@@ -215,3 +218,27 @@ def proc_facts(pid):
         fields = dict(line.split(":", 1) for line in f)
     return {"fds": len(os.listdir("/proc/%d/fd" % pid)), "threads": int(fields["Threads"]),
             "size": int(fields["VmSize"].split()[0]), "rss": int(fields["VmRSS"].split()[0])}
+
+
+TESTS = [] # name and function
+LAST_LINE = r"lkvm: [^\n]+\n\Z"
+
+
+def test(fn=None, **kw):
+    """Registers a test; alone=True keeps others away while it runs."""
+    def register(f):
+        f.options = kw
+        TESTS.append((f.__name__.replace("_", "-"), f))
+        return f
+    return register(fn) if fn else register
+
+
+def table(rows, **kw):
+    """A test for each row: name and the arguments of the function."""
+    def register(f):
+        f.options = kw
+        for name, *args in rows:
+            TESTS.append(("%s-%s" % (f.__name__.replace("_", "-"), name), lambda t, a=args: f(t, *a)))
+            TESTS[-1][1].options = kw
+        return f
+    return register

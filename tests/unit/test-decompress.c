@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: util/decompress.c util/err.c
-// LIBS: -lz -lzstd -llz4 -llzma -lbz2 -Wl,--wrap=dlopen
+// LIBS: -lz -lzstd -llz4 -llzma -lbz2 -Wl,--wrap=dlopen,--wrap=dlsym,--wrap=mmap64
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <bzlib.h>
 #include <lz4.h>
@@ -31,6 +33,29 @@ void *__wrap_dlopen(const char *name, int flags)
 	return no_libraries ? NULL : __real_dlopen(name, flags);
 }
 
+/* The library lacks its n-th function (1: the first), or has this one in its place. */
+static int missing_symbol, fake_symbol;
+static void *fake;
+void *__real_dlsym(void *lib, const char *name);
+void *__wrap_dlsym(void *lib, const char *name);
+void *__wrap_dlsym(void *lib, const char *name)
+{
+	if (missing_symbol && --missing_symbol == 0)
+		return NULL;
+	if (fake_symbol && --fake_symbol == 0)
+		return fake;
+	return __real_dlsym(lib, name);
+}
+
+/* The host has no address space. */
+static bool no_memory;
+void *__real_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t off)
+{
+	return no_memory ? MAP_FAILED : __real_mmap64(at, len, prot, flags, fd, off);
+}
+
 static void setup(void)
 {
 	uint32_t x = 1;
@@ -42,7 +67,8 @@ static void setup(void)
 		x = x * 1664525 + 1013904223;
 		plain[i] = i & 0x1000 ? (uint8_t)(x >> 24) & 0x0f : (uint8_t)(i >> 4);
 	}
-	no_libraries = false;
+	no_libraries = no_memory = false;
+	missing_symbol = fake_symbol = 0;
 }
 
 static void teardown(void)
@@ -129,15 +155,16 @@ static const struct {
 	const char *name;
 	const char *package;
 	size_t (*pack)(size_t len);
+	int symbols;   /* functions that it needs */
 	size_t after;  /* the size that follows the stream */
 	bool checksum; /* a changed byte cannot pass */
 } formats[] = {
-	{ "gzip", "zlib1g", pack_gzip, 0, true },
-	{ "zstd", "libzstd1", pack_zstd, 4, false },
-	{ "lz4", "liblz4-1", pack_lz4, 4, false },
-	{ "xz", "liblzma5", pack_xz, 4, true },
-	{ "lzma", "liblzma5", pack_alone, 4, false },
-	{ "bzip2", "libbz2-1.0", pack_bzip2, 4, true },
+	{ "gzip", "zlib1g", pack_gzip, 3, 0, true },
+	{ "zstd", "libzstd1", pack_zstd, 1, 4, false },
+	{ "lz4", "liblz4-1", pack_lz4, 1, 4, false },
+	{ "xz", "liblzma5", pack_xz, 3, 4, true },
+	{ "lzma", "liblzma5", pack_alone, 3, 4, false },
+	{ "bzip2", "libbz2-1.0", pack_bzip2, 1, 4, true },
 };
 
 /* A payload of `len` plain bytes. */
@@ -228,6 +255,12 @@ START_TEST(refuses_a_cut_stream)
 	/* gzip's own last bytes are the size, so that a stream without them is whole again below. */
 	size_t len = pack(_i, plain_len) - 4;
 
+	for (size_t cut = 0; cut < 12; cut++) {
+		struct decompressed out;
+		struct err err;
+
+		ck_assert_int_lt(run(cut, GIB, &out, &err), 0);
+	}
 	for (size_t cut = 0; cut < len; cut += cut < 64 || len - cut < 64 ? 1 : 61) {
 		struct decompressed out;
 		struct err err;
@@ -273,6 +306,97 @@ START_TEST(names_the_package_of_a_missing_library)
 	ck_assert_int_eq(run(len, GIB, &out, &err), -ENOTSUP);
 	ck_assert_ptr_nonnull(strstr(err.msg, formats[_i].package));
 	ck_assert_ptr_nonnull(strstr(err.msg, formats[_i].name));
+}
+END_TEST
+
+START_TEST(says_when_a_library_is_another)
+{
+	size_t len = pack(_i, 1000);
+	struct decompressed out;
+	struct err err;
+
+	for (int n = 1; n <= formats[_i].symbols; n++) {
+		missing_symbol = n;
+		ck_assert_int_eq(run(len, GIB, &out, &err), -ENOTSUP);
+		ck_assert_ptr_nonnull(strstr(err.msg, formats[_i].package));
+		ck_assert_int_eq(missing_symbol, 0);
+	}
+	ck_assert_int_eq(run(len, GIB, &out, &err), 0);
+	decompress_release(&out);
+}
+END_TEST
+
+static int z_no_memory(void)
+{
+	return Z_MEM_ERROR;
+}
+
+static int x_no_memory(void)
+{
+	return LZMA_MEM_ERROR;
+}
+
+static int bz_no_memory(void)
+{
+	return BZ_MEM_ERROR;
+}
+
+/* Damage is the user's to repair, a lack of memory is the host's. */
+START_TEST(tells_no_memory_from_damage)
+{
+	static const struct {
+		int format, symbol;
+		int (*fake)(void);
+	} cases[] = {
+		{ 0, 1, z_no_memory }, { 0, 2, z_no_memory },  { 3, 1, x_no_memory },
+		{ 3, 2, x_no_memory }, { 5, 1, bz_no_memory },
+	};
+	struct decompressed out;
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t len = pack(cases[i].format, 1000);
+
+		fake_symbol = cases[i].symbol;
+		fake = (void *)cases[i].fake;
+		ck_assert_int_eq(run(len, GIB, &out, &err), -ENOMEM);
+		ck_assert_int_eq(err.kind, ERR_HOST);
+	}
+	size_t len = pack(0, 1000);
+	no_memory = true;
+	ck_assert_int_eq(run(len, GIB, &out, &err), -ENOMEM);
+	no_memory = false;
+	ck_assert_int_eq(err.kind, ERR_HOST);
+}
+END_TEST
+
+START_TEST(refuses_more_than_libraries_count)
+{
+	struct decompressed out;
+	struct err err = ERR_INIT;
+
+	pack(0, 1000);
+	ck_assert_int_eq(decompress("bzImage", packed, (size_t)INT_MAX + 1, GIB, &out, &err),
+			 -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "larger than 2 GiB"));
+}
+END_TEST
+
+/* A bad block must not move the place of the next one back. */
+START_TEST(lz4_stops_at_a_bad_block)
+{
+	size_t len = pack(2, 1000) - 4 - 4;
+	uint8_t *frame = malloc(len);
+
+	memcpy(frame, packed + 4, len);
+	for (uint32_t claim = 990; claim <= 1000; claim++) {
+		put_le32(packed + 4, 3);
+		memset(packed + 8, 0xff, 3);
+		memcpy(packed + 11, frame, len);
+		put_le32(packed + 11 + len, claim);
+		damaged(11 + len + 4);
+	}
+	free(frame);
 }
 END_TEST
 
@@ -349,6 +473,10 @@ UNIT_SUITE("decompress", {
 	FOR_EACH_FORMAT(refuses_a_cut_stream);
 	FOR_EACH_FORMAT(survives_a_changed_byte);
 	FOR_EACH_FORMAT(names_the_package_of_a_missing_library);
+	FOR_EACH_FORMAT(says_when_a_library_is_another);
+	tcase_add_test(tc, tells_no_memory_from_damage);
+	tcase_add_test(tc, refuses_more_than_libraries_count);
+	tcase_add_test(tc, lz4_stops_at_a_bad_block);
 	tcase_add_test(tc, knows_what_it_does_not_know);
 	tcase_add_test(tc, lz4_blocks_stay_in_the_frame);
 	tcase_add_test(tc, bounds_the_memory_of_xz);

@@ -56,6 +56,8 @@ START_TEST(status_after_reset)
 	ck_assert_uint_eq(inb(CMD), 0x1c); /* the last write was a command */
 	outb(CMD, 0x20);
 	EXPECT(0x65);
+	outb(DATA, 0xee);
+	ck_assert_uint_eq(inb(CMD), 0x15); /* it was data */
 }
 END_TEST
 
@@ -101,17 +103,28 @@ START_TEST(keyboard_commands)
 	static const struct {
 		uint8_t sent, nr, answer[3];
 	} table[] = {
-		{ 0xff, 2, { 0xfa, 0xaa } }, { 0xf2, 3, { 0xfa, 0xab, 0x83 } },
-		{ 0xee, 1, { 0xee } },       { 0xf4, 1, { 0xfa } },
-		{ 0xf5, 1, { 0xfa } },       { 0xf6, 1, { 0xfa } },
-		{ 0xf7, 1, { 0xfa } },       { 0xfa, 1, { 0xfa } },
-		{ 0xed, 1, { 0xfa } },       { 0x07, 1, { 0xfa } }, /* a parameter */
-		{ 0xf3, 1, { 0xfa } },       { 0x20, 1, { 0xfa } },
-		{ 0xf0, 1, { 0xfa } },       { 0x00, 2, { 0xfa, 0x02 } },
-		{ 0xf0, 1, { 0xfa } },       { 0x02, 1, { 0xfa } },
-		{ 0xed, 1, { 0xfa } },       { 0xf4, 1, { 0xfa } }, /* a command instead of one */
-		{ 0x07, 1, { 0xfe } },       { 0xfe, 1, { 0xfe } },
-		{ 0xfb, 1, { 0xfe } },       { 0x00, 1, { 0xfe } },
+		{ 0xff, 2, { 0xfa, 0xaa } },
+		{ 0xf2, 3, { 0xfa, 0xab, 0x83 } },
+		{ 0xee, 1, { 0xee } },
+		{ 0xf4, 1, { 0xfa } },
+		{ 0xf5, 1, { 0xfa } },
+		{ 0xf6, 1, { 0xfa } },
+		{ 0xf7, 1, { 0xfa } },
+		{ 0xfa, 1, { 0xfa } },
+		{ 0xed, 1, { 0xfa } },
+		{ 0x07, 1, { 0xfa } }, /* a parameter */
+		{ 0xf3, 1, { 0xfa } },
+		{ 0x20, 1, { 0xfa } },
+		{ 0xf0, 1, { 0xfa } },
+		{ 0x00, 2, { 0xfa, 0x02 } },
+		{ 0xf0, 1, { 0xfa } },
+		{ 0x02, 1, { 0xfa } },
+		{ 0xed, 1, { 0xfa } },
+		{ 0xf2, 3, { 0xfa, 0xab, 0x83 } }, /* a command instead of one */
+		{ 0x07, 1, { 0xfe } },
+		{ 0xfe, 1, { 0xfe } },
+		{ 0xfb, 1, { 0xfe } },
+		{ 0x00, 1, { 0xfe } },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++) {
@@ -174,6 +187,10 @@ END_TEST
 
 START_TEST(absent_auxiliary_device)
 {
+	outb(CMD, 0xd4);
+	outb(DATA, 0xff);
+	ck_assert(!fake_lines[AUX].level && !fake_lines[KBD].level); /* not enabled */
+	ck_assert_uint_eq(inb(DATA), 0xfe);
 	outb(CMD, 0x60);
 	outb(DATA, 0x47);
 	outb(CMD, 0xd4);
@@ -283,6 +300,8 @@ START_TEST(queues_are_bounded_and_empty_reads_repeat)
 	for (unsigned int i = 0; i < 300; i++)
 		ck_assert_uint_eq(inb(DATA), 0xee);
 	ck_assert_uint_eq(inb(CMD) & OBF, 0);
+	/* A self-test forgets earlier answers. */
+	outb(CMD, 0xab);
 	outb(CMD, 0xaa);
 	EXPECT(0x55);
 	ck_assert_uint_eq(inb(DATA), 0x55);

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <lkvm/kcache.h>
 #include <lkvm/util.h>
 
@@ -129,15 +132,20 @@ static const char *path_of(uint32_t n)
 	return path;
 }
 
-static unsigned int files_nr(void)
+static unsigned int count_in(const char *path)
 {
-	DIR *d = opendir(cache);
+	DIR *d = opendir(path);
 	unsigned int nr = 0;
 
 	while (readdir(d))
 		nr++;
 	closedir(d);
 	return nr - 2;
+}
+
+static unsigned int files_nr(void)
+{
+	return count_in(cache);
 }
 
 static void set_time(const char *path, time_t sec)
@@ -160,6 +168,7 @@ static void flip(const char *path, off_t at)
 
 START_TEST(keeps_what_was_stored)
 {
+	char above[96];
 	struct stat st;
 
 	ck_assert_int_eq(load(1), -ENOENT);
@@ -174,6 +183,9 @@ START_TEST(keeps_what_was_stored)
 	ck_assert_uint_eq(st.st_mode & 0777, 0700);
 	ck_assert_int_eq(stat(path_of(1), &st), 0);
 	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	/* Of the path above it no more was made than was missing. */
+	snprintf(above, sizeof(above), "%s/a", dir);
+	ck_assert_uint_eq(count_in(above), 1);
 	/* The kernel ends with its last range. */
 	ck_assert_uint_eq(st.st_size, 250 * KIB + 1000 + TRAILER);
 }
@@ -237,6 +249,46 @@ START_TEST(damaged_trailer_is_a_miss)
 	ck_assert_int_eq(rename(path_of(1), other), 0);
 	ck_assert_int_eq(load(2), -ENOENT);
 	free(other);
+}
+END_TEST
+
+/* Puts a trailer behind the first `len` bytes of entry 1, with a field changed and the right checksum. */
+static void forge(off_t len, size_t at, uint8_t flipped)
+{
+	uint8_t t[TRAILER];
+	uint64_t sum;
+	int fd = open(path_of(1), O_RDWR);
+
+	ck_assert_int_eq(pread(fd, t, sizeof(t), 250 * KIB + 1000), sizeof(t));
+	t[at] ^= flipped;
+	sum = XXH3_64bits(t, sizeof(t) - sizeof(sum));
+	memcpy(t + sizeof(t) - sizeof(sum), &sum, sizeof(sum));
+	ck_assert_int_eq(ftruncate(fd, len), 0);
+	ck_assert_int_eq(pwrite(fd, t, sizeof(t), len), sizeof(t));
+	close(fd);
+}
+
+START_TEST(each_field_of_the_trailer_counts)
+{
+	static const struct {
+		size_t at;
+		int more; /* the kernel is that much longer than the trailer says */
+		int ret;
+	} cases[] = {
+		{ 0, 0, -ENOENT },   /* magic */
+		{ 8, 0, -ENOENT },   /* version */
+		{ 16, 0, -ENOENT },  /* key */
+		{ 32, 0, -ENOENT },  /* size */
+		{ 40, 0, -EBADMSG }, /* checksum of the kernel */
+		{ 12, 1, -ENOENT },  { 12, -1, -ENOENT },
+		{ 12, 0, 0 }, /* the field that means nothing */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		ck_assert_int_eq(store(1), 0);
+		forge(250 * KIB + 1000 + cases[i].more, cases[i].at, 1);
+		ck_assert_msg(load(1) == cases[i].ret, "case %zu", i);
+	}
 }
 END_TEST
 
@@ -423,6 +475,7 @@ UNIT_SUITE("kcache", {
 	tcase_add_test(tc, key_is_the_content);
 	tcase_add_test(tc, key_needs_a_readable_image);
 	tcase_add_test(tc, damaged_trailer_is_a_miss);
+	tcase_add_test(tc, each_field_of_the_trailer_counts);
 	tcase_add_test(tc, damaged_data_is_noticed);
 	tcase_add_test(tc, other_lengths_are_a_miss);
 	tcase_add_test(tc, reads_stay_in_the_kernel);

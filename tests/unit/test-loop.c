@@ -504,6 +504,100 @@ START_TEST(post_as_a_level)
 }
 END_TEST
 
+/* Calls that are waited for. */
+
+static unsigned int called; /* the owner's alone, but while nobody runs the loop */
+static pthread_t owner;
+static bool called_elsewhere;
+
+static void call_fn(void *arg)
+{
+	called++;
+	if (arg)
+		called_elsewhere |= !pthread_equal(pthread_self(), owner);
+}
+
+START_TEST(call_without_an_owner)
+{
+	loop_call(loop, call_fn, NULL);
+	ck_assert_uint_eq(called, 1);
+	run_once();
+	ck_assert_uint_eq(called, 1);
+}
+END_TEST
+
+static _Atomic unsigned int callers_left;
+
+static void *call_thread(void *arg)
+{
+	for (int i = 0; i < POSTS_NR; i++)
+		loop_call(loop, call_fn, arg);
+	if (--callers_left == 0)
+		loop_stop(loop);
+	return NULL;
+}
+
+static pthread_t callers[THREADS_NR];
+
+/* The threads start on the loop, so that they find it running. */
+static void start_callers(struct loop_post *p)
+{
+	(void)p;
+	for (int i = 0; i < THREADS_NR; i++)
+		pthread_create(&callers[i], NULL, call_thread, &owner);
+}
+
+START_TEST(calls_run_on_the_owner)
+{
+	struct loop_post starter = { .fn = start_callers };
+
+	owner = pthread_self();
+	callers_left = THREADS_NR;
+	loop_post(loop, &starter);
+	ck_assert_int_eq(loop_run(loop), 0);
+	for (int i = 0; i < THREADS_NR; i++)
+		pthread_join(callers[i], NULL);
+	ck_assert_uint_eq(called, THREADS_NR * POSTS_NR);
+	ck_assert(!called_elsewhere);
+}
+END_TEST
+
+static _Atomic bool calling;
+
+static void *late_caller(void *arg)
+{
+	(void)arg;
+	calling = true;
+	loop_call(loop, call_fn, NULL);
+	return NULL;
+}
+
+static pthread_t late;
+
+/* Stops the loop while a call is on its way: in time for the owner, or later and then here. */
+static void start_late_caller(struct loop_post *p)
+{
+	(void)p;
+	pthread_create(&late, NULL, late_caller, NULL);
+	while (!calling)
+		;
+	loop_stop(loop);
+}
+
+START_TEST(calls_at_the_end_are_served)
+{
+	for (unsigned int i = 1; i <= 300; i++) {
+		struct loop_post starter = { .fn = start_late_caller };
+
+		calling = false;
+		loop_post(loop, &starter);
+		ck_assert_int_eq(loop_run(loop), 0);
+		pthread_join(late, NULL);
+		ck_assert_uint_eq(called, i);
+	}
+}
+END_TEST
+
 /* Stop. */
 
 START_TEST(stop_serves_what_is_due)
@@ -618,6 +712,9 @@ UNIT_SUITE("loop", {
 	tcase_add_test(tc, posts_run_before_free);
 	tcase_add_test(tc, posts_from_threads);
 	tcase_add_test(tc, post_as_a_level);
+	tcase_add_test(tc, call_without_an_owner);
+	tcase_add_test(tc, calls_run_on_the_owner);
+	tcase_add_test(tc, calls_at_the_end_are_served);
 	tcase_add_test(tc, stop_serves_what_is_due);
 	tcase_add_test(tc, stop_from_another_thread);
 	tcase_add_test(tc, stops_count_as_one);

@@ -240,6 +240,12 @@ START_TEST(what_is_no_date_is_not_taken)
 		set(11, 0x02);
 		expect_time(want);
 	}
+	/* In the middle of a month nothing carries further than the day. */
+	wall -= 16ull * 86400 * NSEC_PER_SEC;
+	set(4, 0x24);
+	ck_assert_uint_eq(reg(4), 0x23);
+	ck_assert_uint_eq(reg(7), 0x15);
+	wall += 16ull * 86400 * NSEC_PER_SEC;
 	/* In binary and 12-hour modes too. */
 	set(11, 0x06);
 	set(9, 100);
@@ -262,14 +268,19 @@ START_TEST(the_ends_of_the_calendar)
 	set(11, 0x06);
 	expect_time((uint8_t[]){ 0, 0, 12, 31, 1, 23, 59, 58 });
 	/* The host's clock steps back: still a number, still no crash. */
-	wall -= 1000ull * 86400 * NSEC_PER_SEC;
+	set(11, 0x02);
+	wall -= 5000ull * 86400 * NSEC_PER_SEC;
 	for (unsigned int i = 0; i < 10; i++)
 		reg(i);
+	ck_assert_uint_eq(reg(9), 0);
 	set(11, SET | 0x06);
 	set(0x32, 99);
 	set(9, 99);
 	set(8, 12);
 	set(7, 31);
+	set(4, 23);
+	set(2, 59);
+	set(0, 59);
 	set(11, 0x06);
 	wall += 1000ull * 86400 * NSEC_PER_SEC;
 	ck_assert_uint_eq(reg(0x32), 0);
@@ -368,8 +379,8 @@ START_TEST(alarm_interrupt)
 		{ 0x20, 0x91, 0x59, 0x59, 1 },                                        /* 11 PM */
 		{ 0x26, 1, 2, 3, 2 + 3600 + 120 + 3 }, { 0x22, 0x24, 0x00, 0x00, 0 },
 		{ 0x22, 0x0a, 0xff, 0xff, 0 },         { 0x22, 0xff, 0x60, 0xff, 0 },
-		{ 0x22, 0xff, 0xff, 0x6a, 0 },         { 0x26, 0xff, 0xff, 60, 0 },
-		{ 0x20, 0x13, 0xff, 0xff, 0 },
+		{ 0x22, 0xff, 0x0a, 0xff, 0 },         { 0x22, 0xff, 0xff, 0x6a, 0 },
+		{ 0x26, 0xff, 0xff, 60, 0 },           { 0x20, 0x13, 0xff, 0xff, 0 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(alarms); i++) {
@@ -423,6 +434,7 @@ START_TEST(periodic_interrupt)
 		reg(12);
 		set(11, 0x42);
 		run_posted();
+		ck_assert_int_eq(!loop.timer, !rs);
 		while (loop.timer && loop.timer->deadline_ns <= end) {
 			run_until(loop.timer->deadline_ns);
 			if (!line())
@@ -434,6 +446,56 @@ START_TEST(periodic_interrupt)
 		wall = end;
 		ck_assert_msg(got == want[rs], "rate %u: %u interrupts", rs, got);
 	}
+}
+END_TEST
+
+START_TEST(periodic_flag_by_polling)
+{
+	/* rate -> period in ns: 1 and 2 repeat 8 and 9 */
+	static const uint64_t period[16] = {
+		[1] = 3906250, [2] = 7812500, [3] = 122070,     [6] = 976562,
+		[8] = 3906250, [9] = 7812500, [13] = 125000000, [15] = 500000000
+	};
+
+	for (unsigned int rs = 1; rs < 16; rs++) {
+		if (!period[rs])
+			continue;
+		wall = at(2027, 1, 1, 0, 0, rs);
+		wall -= wall % period[rs];
+		set(10, 0x20 | rs);
+		reg(12);
+		wall += period[rs] - 1;
+		ck_assert_uint_eq(reg(12) & PF, 0);
+		wall += 1;
+		ck_assert_uint_eq(reg(12) & PF, PF);
+	}
+}
+END_TEST
+
+/* An alarm between the time as it was and the time as it is set is not passed. */
+START_TEST(setting_the_time_skips_alarms)
+{
+	set(5, 0x23);
+	set(3, 0x59);
+	set(1, 0x59);
+	set(11, SET | 0x22);
+	set(7, 0x01);
+	set(8, 0x01);
+	set(9, 0x27);
+	set(4, 0x00);
+	set(11, 0x22);
+	ck_assert(!line());
+	ck_assert_uint_eq(reg(12) & (AF | UF), 0);
+	set(7, 0x09); /* the same without SET */
+	ck_assert(!line());
+	ck_assert_uint_eq(reg(12) & (AF | UF), 0);
+}
+END_TEST
+
+START_TEST(released_with_a_call_queued)
+{
+	set(11, 0x12);
+	ck_assert_ptr_nonnull(loop.post); /* teardown runs it */
 }
 END_TEST
 
@@ -522,6 +584,9 @@ UNIT_SUITE("rtc", {
 	tcase_add_test(tc, alarm_interrupt);
 	tcase_add_test(tc, alarm_sleeps_are_short_enough_for_a_stepped_clock);
 	tcase_add_test(tc, periodic_interrupt);
+	tcase_add_test(tc, periodic_flag_by_polling);
+	tcase_add_test(tc, setting_the_time_skips_alarms);
+	tcase_add_test(tc, released_with_a_call_queued);
 	tcase_add_test(tc, enabling_a_flag_that_is_on);
 	tcase_add_test(tc, held_divider_stops_interrupts);
 	tcase_add_test(tc, without_a_loop);

@@ -257,6 +257,12 @@ START_TEST(loopback_break_is_an_error_of_its_character)
 	ck_assert_uint_eq(inb(LSR), IDLE);
 	ck_assert(!line()); /* loopback disconnects it all along */
 	ck_assert_uint_eq(fake_lines[GSI].rises, 0);
+	/* Without FIFOs there is no "error in the FIFO". */
+	outb(FCR, 0);
+	outb(LCR, 0);
+	outb(LCR, 0x40);
+	ck_assert_uint_eq(inb(LSR), IDLE | 0x11);
+	inb(RBR);
 	/* Out of loopback a break goes out, not in. */
 	outb(MCR, 0);
 	outb(LCR, 0);
@@ -535,6 +541,7 @@ START_TEST(promised_room_is_kept)
 	for (const char *p = "12345678"; *p; p++) {
 		ck_assert_uint_eq(chr.fe.room(chr.fe.arg), 0);
 		ck_assert_uint_eq(inb(LSR), IDLE | 0x01);
+		ck_assert_uint_eq(serial.rx.nr, 1);
 		ck_assert_uint_eq(inb(RBR), *p);
 	}
 	ck_assert_uint_eq(chr.ready, 1);
@@ -556,6 +563,7 @@ START_TEST(no_wake_without_need)
 	for (int i = 0; i < 7; i++)
 		inb(RBR);
 	ck_assert_uint_eq(chr.ready, 0);
+	ck_assert_uint_eq(chr.fe.room(chr.fe.arg), 7); /* but would be, if it asked */
 	inb(RBR);
 	ck_assert_uint_eq(chr.ready, 1);
 	/* Filled to the brim by a chr that asks no more. */

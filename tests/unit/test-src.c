@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: util/src.c util/err.c
+// LIBS: -Wl,--wrap=pread64
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +13,21 @@
 #include "unit.h"
 
 static char dir[] = "/tmp/lkvm-test-src-XXXXXX";
+
+/* How the next read ends, once: 0 as it would. */
+static int read_errno;
+ssize_t __real_pread64(int fd, void *buf, size_t len, off_t off);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t off);
+ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t off)
+{
+	if (read_errno) {
+		errno = read_errno;
+		read_errno = 0;
+		return -1;
+	}
+	/* Short reads are as good as long ones. */
+	return __real_pread64(fd, buf, len > 2 ? 2 : len, off);
+}
 
 static void setup(void)
 {
@@ -136,7 +152,27 @@ START_TEST(notices_a_file_that_shrinks)
 }
 END_TEST
 
+START_TEST(retries_and_reports)
+{
+	struct err err = ERR_INIT;
+	struct src src;
+	char buf[7] = "";
+
+	put("file", "abcdef");
+	ck_assert_int_eq(src_open(&src, "kernel", "file", &err), 0);
+	read_errno = EINTR;
+	ck_assert_int_eq(src_read(&src, 0, buf, 6, &err), 0);
+	ck_assert_str_eq(buf, "abcdef");
+	read_errno = EIO;
+	ck_assert_int_eq(src_read(&src, 0, buf, 6, &err), -EIO);
+	ck_assert_int_eq(err.kind, ERR_HOST);
+	ck_assert_ptr_nonnull(strstr(err.msg, "cannot read kernel file: "));
+	src_release(&src);
+}
+END_TEST
+
 UNIT_SUITE("src", {
+	tcase_add_test(tc, retries_and_reports);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, refuses_what_is_no_file);
 	tcase_add_test(tc, reads_files_and_memory);

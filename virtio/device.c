@@ -1,0 +1,740 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <lkvm/loop.h>
+#include <lkvm/util.h>
+#include <lkvm/virtio/device.h>
+
+/* --- the life cycle --- */
+
+/* Zero stands for "cannot happen": nothing leads back to ABSENT but UNREALIZE, which is told apart. */
+#define TO(state) ((state) + 1)
+
+static const uint8_t transitions[VIRTIO_STATES_NR][VIRTIO_EVENTS_NR] = {
+	[VIRTIO_ABSENT] = { [VIRTIO_EV_REALIZE] = TO(VIRTIO_REALIZED) },
+	[VIRTIO_REALIZED] = { [VIRTIO_EV_UNREALIZE] = TO(VIRTIO_ABSENT),
+			      [VIRTIO_EV_PLUG] = TO(VIRTIO_PLUGGED) },
+	[VIRTIO_PLUGGED] = { [VIRTIO_EV_UNPLUG] = TO(VIRTIO_REALIZED),
+			     [VIRTIO_EV_FEATURES_OK] = TO(VIRTIO_NEGOTIATED),
+			     [VIRTIO_EV_LEGACY_START] = TO(VIRTIO_RUNNING),
+			     [VIRTIO_EV_RESET] = TO(VIRTIO_PLUGGED) },
+	[VIRTIO_NEGOTIATED] = { [VIRTIO_EV_DRIVER_OK] = TO(VIRTIO_RUNNING),
+				[VIRTIO_EV_FAULT] = TO(VIRTIO_BROKEN),
+				[VIRTIO_EV_RESET] = TO(VIRTIO_RESETTING) },
+	[VIRTIO_RUNNING] = { [VIRTIO_EV_DOORBELLS_ON] = TO(VIRTIO_LIVE),
+			     [VIRTIO_EV_FAULT] = TO(VIRTIO_BROKEN),
+			     [VIRTIO_EV_RESET] = TO(VIRTIO_RESETTING) },
+	[VIRTIO_LIVE] = { [VIRTIO_EV_DOORBELLS_OFF] = TO(VIRTIO_RUNNING),
+			  [VIRTIO_EV_FAULT] = TO(VIRTIO_BROKEN),
+			  [VIRTIO_EV_RESET] = TO(VIRTIO_RESETTING) },
+	[VIRTIO_BROKEN] = { [VIRTIO_EV_RESET] = TO(VIRTIO_RESETTING) },
+	[VIRTIO_RESETTING] = { [VIRTIO_EV_DRAINED] = TO(VIRTIO_PLUGGED) },
+};
+
+int virtio_state_next(enum virtio_state state, enum virtio_event ev)
+{
+	return (int)transitions[state][ev] - 1;
+}
+
+static enum virtio_state state_of(const struct virtio_device *vd)
+{
+	return atomic_load_explicit(&vd->state, memory_order_acquire);
+}
+
+/* False when the event cannot happen now. A fault on another thread may come between: then look again. */
+static bool transition(struct virtio_device *vd, enum virtio_event ev)
+{
+	uint8_t old = atomic_load(&vd->state);
+	int new;
+
+	do {
+		new = virtio_state_next(old, ev);
+		if (new < 0)
+			return false;
+	} while (!atomic_compare_exchange_weak(&vd->state, &old, new));
+	return true;
+}
+
+static bool is_running(const struct virtio_device *vd)
+{
+	enum virtio_state state = state_of(vd);
+
+	return state == VIRTIO_RUNNING || state == VIRTIO_LIVE;
+}
+
+void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops, const struct gmem *gm,
+			const struct log *log, void *priv)
+{
+	*vd = (struct virtio_device){ .ops = ops, .gm = gm, .log = log, .priv = priv };
+	pthread_mutex_init(&vd->lock, NULL);
+	transition(vd, VIRTIO_EV_REALIZE);
+}
+
+void virtio_device_release(struct virtio_device *vd)
+{
+	for (uint16_t i = 0; i < vd->queues_nr; i++)
+		loop_post_cancel(vd->vqs[i].loop, &vd->vqs[i].kick_post);
+	transition(vd, VIRTIO_EV_UNREALIZE);
+	pthread_mutex_destroy(&vd->lock);
+}
+
+static void on_kick_post(struct loop_post *p)
+{
+	virtio_queue_serve(container_of(p, struct virtqueue, kick_post));
+}
+
+int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop)
+{
+	BUG_ON(!size || size > VQ_SIZE_MAX || (size & (size - 1)));
+	if (vd->queues_nr == VIRTIO_QUEUES_MAX)
+		return -ENOSPC;
+	struct virtqueue *vq = &vd->vqs[vd->queues_nr];
+	vq_init(vq, vd, vd->queues_nr, size, loop);
+	vq->kick_post.fn = on_kick_post;
+	vd->queues_nr++;
+	return 0;
+}
+
+/* --- features --- */
+
+/* Bits that exist only for legacy drivers, and so never in the modern words (X13 of the checklist). */
+#define LEGACY_ONLY (VIRTIO_BIT(24) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) | VIRTIO_BIT(30) | VIRTIO_BIT(31))
+#define CORE_FEATURES                                                                              \
+	(VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX) |                     \
+	 VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_RING_RESET))
+
+/* Every feature of the set has one of those it needs (2.2.1). */
+static bool closed(const struct virtio_device_ops *ops, uint64_t set)
+{
+	for (unsigned int i = 0; i < ops->deps_nr; i++) {
+		const struct virtio_feature_dep *d = &ops->deps[i];
+
+		if ((set & VIRTIO_BIT(d->bit)) && !(set & d->needs_any))
+			return false;
+	}
+	return true;
+}
+
+static bool features_valid(const struct virtio_device *vd)
+{
+	return !vd->accepted_wild && !(vd->accepted & ~vd->offered) &&
+	       (vd->accepted & VIRTIO_BIT(VIRTIO_F_VERSION_1)) && closed(vd->ops, vd->accepted);
+}
+
+bool virtio_has(const struct virtio_device *vd, unsigned int feature)
+{
+	return vd->accepted & VIRTIO_BIT(feature);
+}
+
+int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport, struct err *err)
+{
+	uint64_t all = vd->ops->features | CORE_FEATURES;
+
+	if (!closed(vd->ops, all))
+		return err_internal(err, "virtio %s offers a feature without what it needs", vd->ops->name);
+	vd->transport = transport;
+	vd->offered = all & ~LEGACY_ONLY;
+	/* Bits above 31 do not exist for a legacy driver (4.1.4.10). */
+	vd->offered_legacy = (uint32_t)(all | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT));
+	if (!transition(vd, VIRTIO_EV_PLUG))
+		return err_internal(err, "virtio %s is plugged twice", vd->ops->name);
+	return 0;
+}
+
+void virtio_unplug(struct virtio_device *vd)
+{
+	virtio_reset(vd);
+	if (transition(vd, VIRTIO_EV_UNPLUG))
+		vd->transport = NULL;
+}
+
+void virtio_select_device_features(struct virtio_device *vd, uint32_t word)
+{
+	pthread_mutex_lock(&vd->lock);
+	vd->device_feature_select = word;
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint32_t virtio_get_device_feature_select(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint32_t v = vd->device_feature_select;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+/* Words beyond the second do not exist and read 0; the selector is never a shift count unchecked. */
+static uint32_t feature_word(uint64_t set, uint32_t word)
+{
+	return word > 1 ? 0 : (uint32_t)(set >> (32 * word));
+}
+
+uint32_t virtio_get_device_features(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint32_t v = feature_word(vd->offered, vd->device_feature_select);
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_select_driver_features(struct virtio_device *vd, uint32_t word)
+{
+	pthread_mutex_lock(&vd->lock);
+	vd->driver_feature_select = word;
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint32_t virtio_get_driver_feature_select(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint32_t v = vd->driver_feature_select;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+uint32_t virtio_get_driver_features(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint32_t v = feature_word(vd->accepted, vd->driver_feature_select);
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+/* What was written is kept, valid or not, so that FEATURES_OK can refuse it (PCI-28). */
+void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
+{
+	pthread_mutex_lock(&vd->lock);
+	if (state_of(vd) == VIRTIO_PLUGGED) {
+		uint32_t word = vd->driver_feature_select;
+
+		if (word > 1)
+			vd->accepted_wild |= bits != 0;
+		else if (word == 1)
+			vd->accepted = (vd->accepted & UINT32_MAX) | (uint64_t)bits << 32;
+		else
+			vd->accepted = (vd->accepted & ~(uint64_t)UINT32_MAX) | bits;
+	}
+	pthread_mutex_unlock(&vd->lock);
+}
+
+/* --- faults --- */
+
+void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
+{
+	char text[128];
+	va_list ap;
+
+	/* Once: a broken device stays quiet until it is reset (HD-45). */
+	if (!transition(vd, VIRTIO_EV_FAULT))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_guest(vd->log, &vd->log_limit, "virtio %s: the driver broke it: %s", vd->ops->name, text);
+	/* 2.1.2: a driver that is running is told; one that is not will read the status. */
+	if (atomic_fetch_or(&vd->status, VIRTIO_NEEDS_RESET) & VIRTIO_DRIVER_OK)
+		vd->transport->irq_config(vd);
+}
+
+void virtio_config_changed(struct virtio_device *vd)
+{
+	atomic_store(&vd->config_changed, true);
+	if (is_running(vd))
+		vd->transport->irq_config(vd);
+}
+
+/* --- queues --- */
+
+void virtio_queue_serve(struct virtqueue *vq)
+{
+	if (!vq->running || !is_running(vq->vd))
+		return;
+	vq->budget = vq->size;
+	bool again = vq->vd->ops->kick(vq->vd, vq);
+	vq_flush(vq);
+	if (vq_kicks_on(vq) && again)
+		loop_post(vq->loop, &vq->kick_post);
+}
+
+void virtio_queue_notify(struct virtio_device *vd, uint32_t n)
+{
+	if (n < vd->queues_nr && is_running(vd))
+		loop_post(vd->vqs[n].loop, &vd->vqs[n].kick_post);
+}
+
+struct start_call {
+	struct virtqueue *vq;
+	int ret;
+};
+
+static void start_on_owner(void *arg)
+{
+	struct start_call *c = arg;
+
+	c->ret = vq_start(c->vq);
+}
+
+static void stop_on_owner(void *arg)
+{
+	vq_stop(arg);
+}
+
+/* The device is running: the queue begins, and is looked at once, since a driver may have filled it. */
+static void start_queue(struct virtio_device *vd, struct virtqueue *vq)
+{
+	struct start_call c = { .vq = vq };
+
+	loop_call(vq->loop, start_on_owner, &c);
+	if (c.ret)
+		virtio_fault(vd, "queue %u: its rings are not in memory", vq->index);
+	else
+		loop_post(vq->loop, &vq->kick_post);
+}
+
+static void arm_doorbells(struct virtio_device *vd)
+{
+	if (vd->doorbells || !vd->transport->doorbells_on || vd->transport->doorbells_on(vd))
+		return;
+	vd->doorbells = true;
+	transition(vd, VIRTIO_EV_DOORBELLS_ON);
+}
+
+static void disarm_doorbells(struct virtio_device *vd)
+{
+	if (!vd->doorbells)
+		return;
+	vd->transport->doorbells_off(vd);
+	vd->doorbells = false;
+	transition(vd, VIRTIO_EV_DOORBELLS_OFF);
+}
+
+/* DRIVER_OK, or the legacy interface's first use. */
+static void start_device(struct virtio_device *vd, enum virtio_event ev)
+{
+	/* First, so that what goes wrong below can break the device; no queue runs yet. */
+	if (!transition(vd, ev))
+		return;
+	/* Every ring as a whole, before any is touched (GEN-8, HD-53). */
+	for (uint16_t i = 0; i < vd->queues_nr; i++) {
+		if (!vd->vqs[i].enabled || vq_check(&vd->vqs[i]) == 0)
+			continue;
+		virtio_fault(vd, "queue %u: its rings are not in memory", i);
+		return;
+	}
+	if (vd->ops->start && vd->ops->start(vd, vd->accepted)) {
+		virtio_fault(vd, "it cannot start");
+		return;
+	}
+	for (uint16_t i = 0; i < vd->queues_nr; i++) {
+		if (vd->vqs[i].enabled)
+			start_queue(vd, &vd->vqs[i]);
+	}
+	arm_doorbells(vd);
+}
+
+/* --- status and reset --- */
+
+static void reset_registers(struct virtio_device *vd)
+{
+	vd->accepted = 0;
+	vd->accepted_wild = vd->legacy = false;
+	vd->device_feature_select = vd->driver_feature_select = 0;
+	vd->queue_select = 0;
+	for (uint16_t i = 0; i < vd->queues_nr; i++)
+		vq_reset_registers(&vd->vqs[i]);
+	vd->transport->reset(vd);
+}
+
+/*
+ * The last one out ends the reset: the chain that came back, or the reset itself. Its release pairs with
+ * the acquire in virtio_get_status(): a driver that reads 0 finds its memory left alone.
+ */
+void virtio_drain_one(struct virtio_device *vd)
+{
+	if (atomic_fetch_sub(&vd->in_flight, 1) != 1 || !transition(vd, VIRTIO_EV_DRAINED))
+		return;
+	atomic_store_explicit(&vd->status, 0, memory_order_release);
+}
+
+static void reset_locked(struct virtio_device *vd)
+{
+	enum virtio_state state = state_of(vd);
+
+	if (state == VIRTIO_RESETTING || state < VIRTIO_PLUGGED)
+		return;
+	if (state == VIRTIO_PLUGGED) {
+		reset_registers(vd);
+		atomic_store(&vd->status, 0);
+		return;
+	}
+	/* Counted like a request, so that it cannot end before it is done here. */
+	atomic_fetch_add(&vd->in_flight, 1);
+	transition(vd, VIRTIO_EV_RESET);
+	disarm_doorbells(vd);
+	for (uint16_t i = 0; i < vd->queues_nr; i++) {
+		if (vd->vqs[i].enabled)
+			loop_call(vd->vqs[i].loop, stop_on_owner, &vd->vqs[i]);
+	}
+	if (vd->ops->stop)
+		vd->ops->stop(vd);
+	reset_registers(vd);
+	virtio_drain_one(vd);
+}
+
+void virtio_reset(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	reset_locked(vd);
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint8_t virtio_get_status(struct virtio_device *vd)
+{
+	return atomic_load_explicit(&vd->status, memory_order_acquire);
+}
+
+#define DRIVER_BITS                                                                                \
+	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
+
+static void add_status(struct virtio_device *vd, uint8_t bits)
+{
+	atomic_fetch_or(&vd->status, bits);
+}
+
+static void give_up(struct virtio_device *vd)
+{
+	add_status(vd, VIRTIO_FAILED);
+	/* The driver's own verdict: queues rest, without NEEDS_RESET (GEN-14). */
+	transition(vd, VIRTIO_EV_FAULT);
+}
+
+static void set_status_locked(struct virtio_device *vd, uint8_t value)
+{
+	uint8_t old = virtio_get_status(vd) & DRIVER_BITS;
+
+	value &= DRIVER_BITS;
+	if (state_of(vd) == VIRTIO_RESETTING)
+		return;
+	if (value & ~old & VIRTIO_FAILED) {
+		give_up(vd);
+		return;
+	}
+	/* A bit is never taken back but by a reset (GEN-11). */
+	if (old & ~value)
+		return;
+	add_status(vd, value & (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER));
+	uint8_t both = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER;
+	if ((value & ~old & VIRTIO_FEATURES_OK) && (value & both) == both && features_valid(vd) &&
+	    transition(vd, VIRTIO_EV_FEATURES_OK))
+		add_status(vd, VIRTIO_FEATURES_OK);
+	if ((value & ~old & VIRTIO_DRIVER_OK) && state_of(vd) == VIRTIO_NEGOTIATED) {
+		add_status(vd, VIRTIO_DRIVER_OK);
+		start_device(vd, VIRTIO_EV_DRIVER_OK);
+	}
+}
+
+void virtio_set_status(struct virtio_device *vd, uint8_t status)
+{
+	pthread_mutex_lock(&vd->lock);
+	if (status == 0)
+		reset_locked(vd);
+	else
+		set_status_locked(vd, status);
+	pthread_mutex_unlock(&vd->lock);
+}
+
+/* --- queue registers --- */
+
+uint16_t virtio_queues_nr(const struct virtio_device *vd)
+{
+	return vd->queues_nr;
+}
+
+void virtio_queue_select(struct virtio_device *vd, uint16_t n)
+{
+	pthread_mutex_lock(&vd->lock);
+	vd->queue_select = n;
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint16_t virtio_get_queue_select(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint16_t v = vd->queue_select;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+/* The one place where the driver's selector becomes an index. */
+static struct virtqueue *selected(struct virtio_device *vd)
+{
+	return vd->queue_select < vd->queues_nr ? &vd->vqs[vd->queue_select] : NULL;
+}
+
+/* While a queue reset waits for chains that are out, the queue stays as it is. */
+static bool is_resetting(struct virtqueue *vq)
+{
+	if (vq->resetting && !atomic_load_explicit(&vq->in_flight, memory_order_acquire))
+		vq->resetting = false;
+	return vq->resetting;
+}
+
+/* Size and addresses: after FEATURES_OK, while the queue is not enabled (PCI-46, PCI-47). */
+static bool is_writable(struct virtio_device *vd, struct virtqueue *vq)
+{
+	return vq && !vq->enabled && !is_resetting(vq) &&
+	       (state_of(vd) == VIRTIO_NEGOTIATED || is_running(vd));
+}
+
+uint16_t virtio_get_queue_size(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	uint16_t v = vq ? vq->size : 0;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_set_queue_size(struct virtio_device *vd, uint16_t size)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	if (is_writable(vd, vq) && size && size <= vq->size_max && !(size & (size - 1)))
+		vq->size = size;
+	pthread_mutex_unlock(&vd->lock);
+}
+
+static uint64_t *queue_addr(struct virtqueue *vq, enum virtio_queue_addr which)
+{
+	switch (which) {
+	case VIRTIO_QUEUE_DESC:
+		return &vq->desc_gpa;
+	case VIRTIO_QUEUE_AVAIL:
+		return &vq->avail_gpa;
+	case VIRTIO_QUEUE_USED:
+		break;
+	}
+	return &vq->used_gpa;
+}
+
+uint64_t virtio_get_queue_addr(struct virtio_device *vd, enum virtio_queue_addr which)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	uint64_t v = vq ? *queue_addr(vq, which) : 0;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_set_queue_addr(struct virtio_device *vd, enum virtio_queue_addr which, uint64_t gpa)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	if (is_writable(vd, vq))
+		*queue_addr(vq, which) = gpa;
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint16_t virtio_get_queue_enable(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	uint16_t v = vq && vq->enabled;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_set_queue_enable(struct virtio_device *vd, uint16_t value)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	if (value == 1 && is_writable(vd, vq)) {
+		vq->enabled = true;
+		if (is_running(vd))
+			start_queue(vd, vq);
+	}
+	pthread_mutex_unlock(&vd->lock);
+}
+
+uint16_t virtio_get_queue_reset(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	uint16_t v = vq && is_resetting(vq);
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+static void reset_queue(struct virtqueue *vq)
+{
+	loop_call(vq->loop, stop_on_owner, vq);
+	vq_reset_registers(vq);
+	vq->resetting = true;
+}
+
+void virtio_set_queue_reset(struct virtio_device *vd, uint16_t value)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	if (value == 1 && vq && vq->enabled && virtio_has(vd, VIRTIO_F_RING_RESET) &&
+	    (state_of(vd) == VIRTIO_NEGOTIATED || is_running(vd)))
+		reset_queue(vq);
+	pthread_mutex_unlock(&vd->lock);
+}
+
+/* --- configuration space --- */
+
+uint8_t virtio_get_generation(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint8_t v = vd->generation;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_config_read(struct virtio_device *vd, uint64_t off, void *buf, uint32_t len)
+{
+	memset(buf, 0, len);
+	pthread_mutex_lock(&vd->lock);
+	if (off < vd->config_len) {
+		/* A step only when somebody looks: a counter of all changes could wrap between two looks. */
+		if (atomic_exchange(&vd->config_changed, false))
+			vd->generation++;
+		vd->ops->config_read(vd, (uint32_t)off, buf, MIN(len, vd->config_len - (uint32_t)off));
+	}
+	pthread_mutex_unlock(&vd->lock);
+}
+
+void virtio_config_write(struct virtio_device *vd, uint64_t off, const void *buf, uint32_t len)
+{
+	pthread_mutex_lock(&vd->lock);
+	if (vd->ops->config_write && range_ok(off, len, vd->config_len))
+		vd->ops->config_write(vd, (uint32_t)off, buf, len);
+	pthread_mutex_unlock(&vd->lock);
+}
+
+/* --- the legacy interface --- */
+
+uint32_t virtio_legacy_features(const struct virtio_device *vd)
+{
+	return vd->offered_legacy;
+}
+
+uint32_t virtio_legacy_get_driver_features(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	uint32_t v = (uint32_t)vd->accepted;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+/* There is no FEATURES_OK to refuse with: what was not offered is not accepted (3.1.2). */
+void virtio_legacy_set_features(struct virtio_device *vd, uint32_t bits)
+{
+	pthread_mutex_lock(&vd->lock);
+	if (state_of(vd) == VIRTIO_PLUGGED) {
+		vd->legacy = true;
+		vd->accepted = bits & vd->offered_legacy;
+	}
+	pthread_mutex_unlock(&vd->lock);
+}
+
+/* 2.7.2: one contiguous ring; the used part starts on the next 4096 bytes. */
+#define LEGACY_ALIGN 4096
+
+static void place_legacy_ring(struct virtqueue *vq, uint32_t pfn)
+{
+	vq->desc_gpa = (uint64_t)pfn * LEGACY_ALIGN;
+	vq->avail_gpa = vq->desc_gpa + 16 * (uint64_t)vq->size;
+	vq->used_gpa = align_up(vq->avail_gpa + 6 + 2 * (uint64_t)vq->size, LEGACY_ALIGN);
+	vq->enabled = true;
+}
+
+static void legacy_start(struct virtio_device *vd)
+{
+	if (state_of(vd) == VIRTIO_PLUGGED)
+		start_device(vd, VIRTIO_EV_LEGACY_START);
+}
+
+uint32_t virtio_legacy_get_pfn(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	uint32_t v = vq && vq->enabled ? (uint32_t)(vq->desc_gpa / LEGACY_ALIGN) : 0;
+	pthread_mutex_unlock(&vd->lock);
+	return v;
+}
+
+void virtio_legacy_set_pfn(struct virtio_device *vd, uint32_t pfn)
+{
+	pthread_mutex_lock(&vd->lock);
+	struct virtqueue *vq = selected(vd);
+	bool usable = state_of(vd) == VIRTIO_PLUGGED || (vd->legacy && is_running(vd));
+	if (vq && usable && !pfn && vq->enabled) {
+		reset_queue(vq);
+	} else if (vq && usable && pfn && !vq->enabled && !is_resetting(vq)) {
+		vd->legacy = true;
+		place_legacy_ring(vq, pfn);
+		if (is_running(vd))
+			start_queue(vd, vq);
+		else
+			legacy_start(vd);
+	}
+	pthread_mutex_unlock(&vd->lock);
+}
+
+void virtio_legacy_notify(struct virtio_device *vd, uint32_t n)
+{
+	if (n < vd->queues_nr && state_of(vd) == VIRTIO_PLUGGED) {
+		pthread_mutex_lock(&vd->lock);
+		if (vd->legacy)
+			legacy_start(vd);
+		pthread_mutex_unlock(&vd->lock);
+	}
+	virtio_queue_notify(vd, n);
+}
+
+/* A legacy driver does not poll for the end of a reset: it gets this long (ARCHITECTURE: reset). */
+#define LEGACY_RESET_NS NSEC_PER_SEC
+#define LEGACY_POLL_NS 1000000
+
+static void wait_for_reset(struct virtio_device *vd)
+{
+	static const struct timespec pause = { .tv_nsec = LEGACY_POLL_NS };
+	uint64_t deadline = util_now_ns() + LEGACY_RESET_NS;
+
+	while (state_of(vd) == VIRTIO_RESETTING) {
+		if (util_now_ns() >= deadline) {
+			log_guest(vd->log, &vd->log_limit,
+				  "virtio %s: a reset waits for requests that do not end", vd->ops->name);
+			return;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
+void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
+{
+	if (status == 0) {
+		virtio_reset(vd);
+		wait_for_reset(vd);
+		return;
+	}
+	pthread_mutex_lock(&vd->lock);
+	/* Stored as written, in any order (LEG-16); NEEDS_RESET stays the device's own. */
+	if (state_of(vd) != VIRTIO_RESETTING) {
+		vd->legacy = true;
+		uint8_t broken = virtio_get_status(vd) & VIRTIO_NEEDS_RESET;
+
+		atomic_store(&vd->status, (status & DRIVER_BITS) | broken);
+		if (status & VIRTIO_FAILED)
+			transition(vd, VIRTIO_EV_FAULT);
+		else if (status & VIRTIO_DRIVER_OK)
+			legacy_start(vd);
+	}
+	pthread_mutex_unlock(&vd->lock);
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include <lkvm/gmem.h>
+#include <lkvm/util.h>
+#include <lkvm/virtio/device.h>
+#include <lkvm/virtio/queue.h>
+
+/* 2.7.5: the descriptor; 2.7.6 and 2.7.8: the rings. All little-endian. */
+struct vring_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next;
+};
+
+#define DESC_F_NEXT 1
+#define DESC_F_WRITE 2
+#define DESC_F_INDIRECT 4
+
+struct vring_avail {
+	uint16_t flags;
+	uint16_t idx;
+	uint16_t ring[]; /* `size` entries, then used_event */
+};
+
+#define AVAIL_F_NO_INTERRUPT 1
+
+struct vring_used_elem {
+	uint32_t id;
+	uint32_t len;
+};
+
+struct vring_used {
+	uint16_t flags;
+	uint16_t idx;
+	struct vring_used_elem ring[]; /* `size` entries, then avail_event */
+};
+
+#define USED_F_NO_NOTIFY 1
+
+/* Area lengths, event words included (2.7). */
+#define DESC_LEN(n) (sizeof(struct vring_desc) * (uint64_t)(n))
+#define AVAIL_LEN(n) (6 + 2 * (uint64_t)(n))
+#define USED_LEN(n) (6 + 8 * (uint64_t)(n))
+
+/* Words that both sides touch: one access each, never torn, never repeated by the compiler. */
+static uint16_t load16(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
+}
+
+static uint16_t load16_acquire(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));
+}
+
+static void store16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, htole16(v), __ATOMIC_RELAXED);
+}
+
+static void store16_release(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, htole16(v), __ATOMIC_RELEASE);
+}
+
+/* Each field once; the driver may rewrite the descriptor meanwhile, then the mix is its own doing. */
+static struct vring_desc load_desc(const struct vring_desc *d)
+{
+	return (struct vring_desc){
+		.addr = le64toh(__atomic_load_n(&d->addr, __ATOMIC_RELAXED)),
+		.len = le32toh(__atomic_load_n(&d->len, __ATOMIC_RELAXED)),
+		.flags = load16(&d->flags),
+		.next = load16(&d->next),
+	};
+}
+
+static uint16_t *used_event(const struct virtqueue *vq)
+{
+	return &vq->avail->ring[vq->size];
+}
+
+static uint16_t *avail_event(const struct virtqueue *vq)
+{
+	return (uint16_t *)&vq->used->ring[vq->size];
+}
+
+void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max, struct loop *loop)
+{
+	*vq = (struct virtqueue){ .vd = vd, .index = index, .size_max = size_max, .loop = loop };
+	vq_reset_registers(vq);
+}
+
+void vq_reset_registers(struct virtqueue *vq)
+{
+	vq->size = vq->size_max;
+	vq->desc_gpa = vq->avail_gpa = vq->used_gpa = 0;
+	vq->enabled = false;
+}
+
+/* 2.7: alignment of the areas; each lies in RAM as a whole, with the size in force. */
+static int map_areas(const struct virtqueue *vq, struct vring_desc **desc, struct vring_avail **avail,
+		     struct vring_used **used)
+{
+	const struct gmem *gm = vq->vd->gm;
+
+	if (vq->desc_gpa % 16 || vq->avail_gpa % 2 || vq->used_gpa % 4)
+		return -EINVAL;
+	*desc = gmem_span(gm, vq->desc_gpa, DESC_LEN(vq->size));
+	*avail = gmem_span(gm, vq->avail_gpa, AVAIL_LEN(vq->size));
+	*used = gmem_span(gm, vq->used_gpa, USED_LEN(vq->size));
+	return *desc && *avail && *used ? 0 : -EINVAL;
+}
+
+int vq_check(const struct virtqueue *vq)
+{
+	struct vring_desc *desc;
+	struct vring_avail *avail;
+	struct vring_used *used;
+
+	return map_areas(vq, &desc, &avail, &used);
+}
+
+int vq_start(struct virtqueue *vq)
+{
+	int ret = map_areas(vq, &vq->desc, &vq->avail, &vq->used);
+	if (ret)
+		return ret;
+	vq->event_idx = virtio_has(vq->vd, VIRTIO_F_EVENT_IDX);
+	vq->indirect = virtio_has(vq->vd, VIRTIO_F_INDIRECT_DESC);
+	vq->next_avail = vq->next_used = vq->signalled = 0;
+	vq->kicks_off = false;
+	vq->running = true;
+	return 0;
+}
+
+void vq_stop(struct virtqueue *vq)
+{
+	vq->running = false;
+	vq->epoch++;
+	vq->desc = NULL;
+	vq->avail = NULL;
+	vq->used = NULL;
+}
+
+static bool usable(const struct virtqueue *vq)
+{
+	uint8_t state = atomic_load_explicit(&vq->vd->state, memory_order_relaxed);
+
+	return vq->running && (state == VIRTIO_RUNNING || state == VIRTIO_LIVE);
+}
+
+/* --- walking a chain --- */
+
+/* A walk in progress. `table` is where descriptors come from: the queue's, then perhaps an indirect one. */
+struct walk {
+	struct virtqueue *vq;
+	struct vq_chain *chain;
+	const struct vring_desc *table; /* the queue's own; NULL in an indirect one, which is copied from */
+	uint64_t table_gpa;             /* of an indirect one */
+	uint32_t table_nr;
+	uint32_t steps;  /* descriptors of the present table */
+	uint32_t total;  /* descriptors with a buffer */
+	bool writable;   /* a writable one was seen */
+	bool unusable;   /* a buffer is not RAM, or there are too many: goes back unserved */
+};
+
+enum { WALK_END = 0, WALK_ON = 1 }; /* or a negative errno: the device was broken */
+
+static int broken(struct walk *w, const char *why)
+{
+	virtio_fault(w->vq->vd, "queue %u: %s", w->vq->index, why);
+	return -EPROTO;
+}
+
+static int fetch(struct walk *w, uint32_t index, struct vring_desc *d)
+{
+	if (w->table) {
+		*d = load_desc(&w->table[index]);
+		return 0;
+	}
+	/* An indirect table has no alignment (SPL-17), so it is copied rather than loaded. */
+	struct vring_desc raw;
+	if (gmem_read(w->vq->vd->gm, w->table_gpa + index * sizeof(raw), &raw, sizeof(raw)))
+		return -EFAULT;
+	*d = (struct vring_desc){ .addr = le64toh(raw.addr), .len = le32toh(raw.len),
+				  .flags = le16toh(raw.flags), .next = le16toh(raw.next) };
+	return 0;
+}
+
+static int add_buffer(struct walk *w, const struct vring_desc *d)
+{
+	struct vq_chain *c = w->chain;
+	bool write = d->flags & DESC_F_WRITE;
+	unsigned int nr = c->out_nr + c->in_nr, before = nr;
+
+	/* 2.7.4.2: readable parts come first. */
+	if (!write && w->writable)
+		return broken(w, "a readable descriptor after a writable one");
+	w->writable |= write;
+	/* The queue's size bounds a chain, in whatever tables it is (2.7.5.3.1). */
+	if (++w->total > w->vq->size)
+		w->unusable = true;
+	if (w->unusable)
+		return 0;
+	if (gmem_map(w->vq->vd->gm, d->addr, d->len, c->iov, &nr, c->iov_max)) {
+		w->unusable = true;
+		return 0;
+	}
+	if (write) {
+		c->in_nr += nr - before;
+		c->in_len += d->len;
+	} else {
+		c->out_nr += nr - before;
+		c->out_len += d->len;
+	}
+	return 0;
+}
+
+/* Turns to an indirect table: the last thing that a chain of the queue's own table can do. */
+static int enter_table(struct walk *w, const struct vring_desc *d)
+{
+	if (!w->vq->indirect)
+		return broken(w, "an indirect descriptor without the feature");
+	if (!w->table)
+		return broken(w, "an indirect descriptor in an indirect table");
+	if (d->flags & DESC_F_NEXT)
+		return broken(w, "an indirect descriptor that has a next");
+	if (!d->len || d->len % sizeof(*d))
+		return broken(w, "an indirect table of a wrong length");
+	/* `next` has 16 bits, so no longer table can be used; the walk below stays inside it. */
+	if (d->len / sizeof(*d) > 65536)
+		return broken(w, "an indirect table that is too long");
+	struct iovec iov[4];
+	unsigned int nr = 0;
+	if (gmem_map(w->vq->vd->gm, d->addr, d->len, iov, &nr, ARRAY_SIZE(iov)))
+		return broken(w, "an indirect table outside memory");
+	w->table = NULL;
+	w->table_gpa = d->addr;
+	w->table_nr = d->len / sizeof(*d);
+	w->steps = 0;
+	return 0;
+}
+
+/* One descriptor. Sets *index to the next one. */
+static int step(struct walk *w, uint32_t *index)
+{
+	struct vring_desc d;
+
+	if (*index >= w->table_nr)
+		return broken(w, "a descriptor index outside its table");
+	/* More steps than the table has descriptors are a loop. */
+	if (w->steps++ >= w->table_nr)
+		return broken(w, "a loop in a descriptor chain");
+	if (fetch(w, *index, &d))
+		return broken(w, "an indirect table outside memory");
+	if (d.flags & DESC_F_INDIRECT) {
+		*index = 0;
+		return enter_table(w, &d) ?: WALK_ON;
+	}
+	int ret = add_buffer(w, &d);
+	if (ret)
+		return ret;
+	*index = d.next;
+	return d.flags & DESC_F_NEXT ? WALK_ON : WALK_END;
+}
+
+/* 0: the chain is in w->chain, or w->unusable; negative: the device is broken. */
+static int walk(struct walk *w, uint16_t head)
+{
+	uint32_t index = head;
+	int ret;
+
+	do
+		ret = step(w, &index);
+	while (ret == WALK_ON);
+	return ret;
+}
+
+/* --- what a device calls --- */
+
+/* The next head: 1 got it, 0 none, negative: broken. */
+static int next_head(struct virtqueue *vq, uint16_t *head)
+{
+	/* Pairs with the driver's barrier between a ring entry and idx (2.7.13.3.1). */
+	uint16_t idx = load16_acquire(&vq->avail->idx);
+	uint16_t pending = idx - vq->next_avail;
+
+	if (!pending)
+		return 0;
+	/* Never more than the queue holds, less what is out: anything else is a wild idx (HD-43). */
+	if (pending > vq->size || atomic_load_explicit(&vq->in_flight, memory_order_relaxed) >= vq->size) {
+		virtio_fault(vq->vd, "queue %u: more available than the queue holds", vq->index);
+		return -EPROTO;
+	}
+	*head = load16(&vq->avail->ring[vq->next_avail & (vq->size - 1)]);
+	if (*head >= vq->size) {
+		virtio_fault(vq->vd, "queue %u: head %u of %u descriptors", vq->index, *head, vq->size);
+		return -EPROTO;
+	}
+	return 1;
+}
+
+static void count_out(struct virtqueue *vq)
+{
+	atomic_fetch_add_explicit(&vq->in_flight, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&vq->vd->in_flight, 1, memory_order_relaxed);
+}
+
+int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
+{
+	while (usable(vq) && vq->budget) {
+		uint16_t head;
+
+		if (next_head(vq, &head) <= 0)
+			return 0;
+		vq->budget--;
+		chain->out_nr = chain->in_nr = 0;
+		chain->out_len = chain->in_len = 0;
+		chain->head = head;
+		chain->epoch = vq->epoch;
+		struct walk w = { .vq = vq, .chain = chain, .table = vq->desc, .table_nr = vq->size };
+		if (walk(&w, head))
+			return 0;
+		vq->next_avail++;
+		count_out(vq);
+		if (!w.unusable)
+			return 1;
+		/* It cannot be served; the head is known, so the driver gets it back (HD-12, HD-75). */
+		vq_push(vq, chain, 0);
+	}
+	return 0;
+}
+
+void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len)
+{
+	if (chain->epoch == vq->epoch && usable(vq)) {
+		struct vring_used_elem *e = &vq->used->ring[vq->next_used & (vq->size - 1)];
+
+		__atomic_store_n(&e->id, htole32(chain->head), __ATOMIC_RELAXED);
+		__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
+		vq->next_used++;
+	}
+	/* Release: whoever sees 0 (a reset) also sees that guest memory is left alone from here on. */
+	atomic_fetch_sub_explicit(&vq->in_flight, 1, memory_order_release);
+	virtio_drain_one(vq->vd);
+}
+
+/* 2.7.10: `event` was passed by the step from `old` to `new`. All wrap at 2^16. */
+static bool passed(uint16_t event, uint16_t old, uint16_t new)
+{
+	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
+}
+
+static bool wants_interrupt(struct virtqueue *vq)
+{
+	uint16_t old = vq->signalled;
+
+	vq->signalled = vq->next_used;
+	if (vq->event_idx)
+		return passed(load16(used_event(vq)), old, vq->next_used);
+	return !(load16(&vq->avail->flags) & AVAIL_F_NO_INTERRUPT);
+}
+
+void vq_flush(struct virtqueue *vq)
+{
+	if (!usable(vq) || vq->signalled == vq->next_used)
+		return;
+	/* Entries before idx: the driver's read of idx pairs with this (2.7.8.2). */
+	store16_release(&vq->used->idx, vq->next_used);
+	/* idx before the driver's wish is read; pairs with the driver's, between wish and idx (2.7.7). */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (wants_interrupt(vq))
+		vq->vd->transport->irq_queue(vq->vd, vq->index);
+}
+
+void vq_kicks_off(struct virtqueue *vq)
+{
+	if (!usable(vq) || vq->kicks_off)
+		return;
+	vq->kicks_off = true;
+	/* With EVENT_IDX the event word simply stays behind; flags stay 0 (2.7.10.2). */
+	if (!vq->event_idx)
+		store16(&vq->used->flags, USED_F_NO_NOTIFY);
+}
+
+bool vq_kicks_on(struct virtqueue *vq)
+{
+	if (!usable(vq))
+		return false;
+	vq->kicks_off = false;
+	if (vq->event_idx)
+		store16(avail_event(vq), vq->next_avail);
+	else
+		store16(&vq->used->flags, 0);
+	/* The wish before the next look at avail.idx; pairs with the driver's between idx and wish. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return load16(&vq->avail->idx) != vq->next_avail;
+}
+
+/* --- bytes --- */
+
+static uint64_t copy(const struct iovec *iov, unsigned int nr, uint64_t off, uint8_t *buf, uint64_t len, bool in)
+{
+	uint64_t done = 0;
+
+	for (unsigned int i = 0; i < nr && done < len; i++) {
+		if (off >= iov[i].iov_len) {
+			off -= iov[i].iov_len;
+			continue;
+		}
+		uint64_t n = MIN(iov[i].iov_len - off, len - done);
+		uint8_t *guest = (uint8_t *)iov[i].iov_base + off;
+		if (in)
+			memcpy(guest, buf + done, n);
+		else
+			memcpy(buf + done, guest, n);
+		done += n;
+		off = 0;
+	}
+	return done;
+}
+
+uint64_t vq_copy_out(const struct vq_chain *chain, uint64_t off, void *buf, uint64_t len)
+{
+	return copy(chain->iov, chain->out_nr, off, buf, len, false);
+}
+
+uint64_t vq_copy_in(const struct vq_chain *chain, uint64_t off, const void *buf, uint64_t len)
+{
+	return copy(chain->iov + chain->out_nr, chain->in_nr, off, (uint8_t *)buf, len, true);
+}
