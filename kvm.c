@@ -22,7 +22,7 @@ int kvm_open_dev(const char *dev, struct err *err)
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		return err_host(err, errno, "cannot open %s; join the group that owns it (usually kvm)", dev);
 	if (fd < 0 && errno == ENOENT)
-		return err_host(err, errno, "no %s: is the kvm-intel or kvm-amd module loaded?", dev);
+		return err_host(err, errno, "cannot open %s (is kvm-intel or kvm-amd loaded?)", dev);
 	if (fd < 0)
 		return err_host(err, errno, "cannot open %s", dev);
 

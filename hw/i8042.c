@@ -217,57 +217,63 @@ static bool data_write_locked(struct i8042 *k, uint8_t value)
 	return false;
 }
 
+/* What the controller answers to a command by itself, -1 for the commands that it does not answer. */
+static int answer_locked(struct i8042 *k, uint8_t command)
+{
+	switch (command) {
+	case CMD_RAM_READ ... CMD_RAM_READ + I8042_RAM_LEN - 1:
+		return k->ram[command - CMD_RAM_READ];
+	case CMD_AUX_TEST:
+		return PORT_CLK_LOW;
+	case CMD_SELF_TEST:
+		k->out = (struct i8042_queue){ 0 };
+		k->ram[0] |= CTR_SYS;
+		return SELF_TEST_OK;
+	case CMD_KBD_TEST:
+		return PORT_OK;
+	case CMD_IN_READ:
+		return IN_UNLOCK;
+	case CMD_OUT_READ:
+		return out_port_locked(k);
+	default:
+		return -1;
+	}
+}
+
 /* Returns true for a reset. */
 static bool command_locked(struct i8042 *k, uint8_t value)
 {
+	int answer = answer_locked(k, value);
+
 	k->command = 0;
 	k->after_command = true;
+	if (answer >= 0)
+		queue_push(&k->out, (uint8_t)answer, false);
 	switch (value) {
-	case CMD_RAM_READ ... CMD_RAM_READ + I8042_RAM_LEN - 1:
-		queue_push(&k->out, k->ram[value - CMD_RAM_READ], false);
-		break;
 	case CMD_RAM_WRITE ... CMD_RAM_WRITE + I8042_RAM_LEN - 1:
 	case CMD_OUT_WRITE:
 	case CMD_KBD_LOOP:
 	case CMD_AUX_LOOP:
 	case CMD_AUX_WRITE:
 		k->command = value;
-		break;
+		return false;
 	case CMD_AUX_OFF:
 		k->ram[0] |= CTR_AUX_OFF;
-		break;
+		return false;
 	case CMD_AUX_ON:
 		k->ram[0] &= ~CTR_AUX_OFF;
-		break;
-	case CMD_AUX_TEST:
-		queue_push(&k->out, PORT_CLK_LOW, false);
-		break;
-	case CMD_SELF_TEST:
-		k->out = (struct i8042_queue){ 0 };
-		k->ram[0] |= CTR_SYS;
-		queue_push(&k->out, SELF_TEST_OK, false);
-		break;
-	case CMD_KBD_TEST:
-		queue_push(&k->out, PORT_OK, false);
-		break;
+		return false;
 	case CMD_KBD_OFF:
 		k->ram[0] |= CTR_KBD_OFF;
-		break;
+		return false;
 	case CMD_KBD_ON:
 		k->ram[0] &= ~CTR_KBD_OFF;
-		break;
-	case CMD_IN_READ:
-		queue_push(&k->out, IN_UNLOCK, false);
-		break;
-	case CMD_OUT_READ:
-		queue_push(&k->out, out_port_locked(k), false);
-		break;
+		return false;
 	case CMD_PULSE ... 0xff:
 		return !(value & OUT_NO_RESET);
 	default:
-		break;
+		return false;
 	}
-	return false;
 }
 
 static uint64_t data_bus_read(struct bus_region *r, uint64_t off, unsigned int width)

@@ -144,11 +144,10 @@ static void take_time_locked(struct rtc *rtc)
 		return;
 	time_t t = timegm(&norm);
 	/*
-	 * timegm() carries what is out of range into the next field, a 31st of April too: only a date that
-	 * it keeps is one. A carry out of the seconds shows in the minutes.
+	 * timegm() carries what is out of range, a 31st of April too: only a date that it keeps is one.
+	 * Seconds carry into the minutes and hours into the day, so these three tell.
 	 */
-	if (norm.tm_min != tm.tm_min || norm.tm_hour != tm.tm_hour || norm.tm_mday != tm.tm_mday ||
-	    norm.tm_mon != tm.tm_mon || norm.tm_year != tm.tm_year)
+	if (norm.tm_min != tm.tm_min || norm.tm_mday != tm.tm_mday || norm.tm_mon != tm.tm_mon)
 		return;
 	rtc->offset_s = (int64_t)t - (int64_t)(rtc->now_ns() / NSEC_PER_SEC);
 }
@@ -270,10 +269,7 @@ static void timer_fn(struct loop_timer *t)
 
 static void rearm_fn(struct loop_post *p)
 {
-	struct rtc *rtc = container_of(p, struct rtc, rearm);
-
-	if (!rtc->released)
-		schedule(rtc);
+	schedule(container_of(p, struct rtc, rearm));
 }
 
 /* What is armed may have changed; the timer is the loop's, so the loop looks. */
@@ -432,8 +428,9 @@ int rtc_init(struct rtc *rtc, struct bus *pio, uint16_t port, struct kvm *kvm, u
 void rtc_release(struct rtc *rtc)
 {
 	bus_remove(rtc->pio, &rtc->region);
-	rtc->released = true;
-	if (rtc->loop)
+	if (rtc->loop) {
+		loop_post_cancel(rtc->loop, &rtc->rearm);
 		loop_timer_cancel(rtc->loop, &rtc->timer);
+	}
 	pthread_mutex_destroy(&rtc->lock);
 }

@@ -56,6 +56,12 @@ enum {
 #define MSR_RI       0x40
 #define MSR_DCD      0x80
 
+/*
+ * Beside the error bits of a character: it came from the chr, not by loopback. It shares the byte with
+ * LSR bits, of which DR is none that a character carries.
+ */
+#define FROM_CHR     LSR_DR
+
 /* A divisor of 1: 115200 baud. Nothing depends on it. */
 #define DLL_INIT 1
 
@@ -104,13 +110,13 @@ static bool listening_locked(const struct serial *s)
 /* The error bits of LSR that belong to the character the guest reads next. */
 static uint8_t rx_error_locked(const struct serial *s)
 {
-	return s->rx.nr ? s->rx.error[s->rx.head] : 0;
+	return s->rx.nr ? s->rx.error[s->rx.head] & ~FROM_CHR : 0;
 }
 
 static bool rx_any_error_locked(const struct serial *s)
 {
 	for (unsigned int i = 0; i < s->rx.nr; i++)
-		if (s->rx.error[(s->rx.head + i) % SERIAL_FIFO_LEN])
+		if (s->rx.error[(s->rx.head + i) % SERIAL_FIFO_LEN] & ~FROM_CHR)
 			return true;
 	return false;
 }
@@ -136,7 +142,7 @@ static void settle_locked(struct serial *s)
 
 	if (listening_locked(s))
 		while (s->stage.nr && s->rx.nr < trigger_locked(s))
-			fifo_push(&s->rx, SERIAL_FIFO_LEN, fifo_pop(&s->stage), 0);
+			fifo_push(&s->rx, SERIAL_FIFO_LEN, fifo_pop(&s->stage), FROM_CHR);
 	irq_line_set(&s->irq, wired && iir_locked(s) != IIR_NONE);
 }
 
@@ -150,6 +156,26 @@ static bool wake_locked(struct serial *s)
 		return false;
 	s->starved = false;
 	return true;
+}
+
+/*
+ * The guest stops listening or clears its FIFO: what it has not read goes back to the stage. A driver
+ * does both whenever it opens or closes the port, and scripted input must not lose bytes to that.
+ */
+static void unreceive_locked(struct serial *s)
+{
+	struct serial_fifo stage = { 0 }, rx = { 0 };
+
+	while (s->rx.nr) {
+		uint8_t error = s->rx.error[s->rx.head];
+		struct serial_fifo *to = error & FROM_CHR ? &stage : &rx;
+
+		fifo_push(to, SERIAL_FIFO_LEN, fifo_pop(&s->rx), error);
+	}
+	while (s->stage.nr)
+		fifo_push(&stage, SERIAL_FIFO_LEN, fifo_pop(&s->stage), 0);
+	s->stage = stage;
+	s->rx = rx;
 }
 
 /* A character arrives by loopback. Without FIFOs it replaces an unread one, with them it is lost. */
@@ -175,6 +201,8 @@ static uint8_t modem_inputs(uint8_t mcr)
 
 static void mcr_write_locked(struct serial *s, uint8_t value)
 {
+	if (value & ~s->mcr & MCR_LOOP)
+		unreceive_locked(s);
 	s->mcr = value & MCR_MASK;
 	uint8_t now = modem_inputs(s->mcr), was = s->msr & ~MSR_DELTA;
 	uint8_t changed = now ^ was;
@@ -188,8 +216,10 @@ static void fcr_write_locked(struct serial *s, uint8_t value)
 {
 	bool toggled = (value ^ s->fcr) & FCR_ON;
 
-	if (toggled || ((value & FCR_ON) && (value & FCR_CLEAR_RX)))
+	if (toggled || ((value & FCR_ON) && (value & FCR_CLEAR_RX))) {
+		unreceive_locked(s);
 		s->rx = (struct serial_fifo){ 0 };
+	}
 	s->fcr = value & FCR_KEPT;
 }
 
@@ -207,6 +237,8 @@ static void ier_write_locked(struct serial *s, uint8_t value)
 {
 	if (value & ~s->ier & IER_THRI)
 		s->thre = true;
+	if (~value & s->ier & IER_RDI)
+		unreceive_locked(s);
 	s->ier = value & IER_MASK;
 }
 
@@ -222,7 +254,7 @@ static uint8_t lsr_read_locked(struct serial *s)
 		v |= LSR_DR | rx_error_locked(s);
 		if (fifos_on_locked(s) && rx_any_error_locked(s))
 			v |= LSR_FIFOE;
-		s->rx.error[s->rx.head] = 0;
+		s->rx.error[s->rx.head] &= FROM_CHR;
 	}
 	s->overrun = false;
 	return v;

@@ -289,8 +289,7 @@ static int evict(int dir_fd, uint64_t len)
 
 		if (ret < 0)
 			return ret;
-		if (s.entries == 0 ||
-		    (s.entries < KCACHE_ENTRIES_MAX && s.bytes <= KCACHE_BYTES_MAX - len))
+		if (s.entries < KCACHE_ENTRIES_MAX && s.bytes <= KCACHE_BYTES_MAX - len)
 			return 0;
 		/* Another process may have removed it first; what cannot be removed ends the loop. */
 		if (unlinkat(dir_fd, s.oldest, 0) < 0 && errno != ENOENT)

@@ -211,8 +211,11 @@ void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
 	if (state_of(vd) == VIRTIO_PLUGGED) {
 		uint32_t word = vd->driver_feature_select;
 
-		if (word > 1)
-			vd->accepted_wild |= bits != 0;
+		uint64_t wild = word > 1 ? VIRTIO_BIT(MIN(word, 63)) : 0;
+
+		/* Remembered, and forgotten when the driver thinks better of it (PCI-29, GEN-21). */
+		if (wild)
+			vd->accepted_wild = bits ? vd->accepted_wild | wild : vd->accepted_wild & ~wild;
 		else if (word == 1)
 			vd->accepted = (vd->accepted & UINT32_MAX) | (uint64_t)bits << 32;
 		else
@@ -340,8 +343,8 @@ static void start_device(struct virtio_device *vd, enum virtio_event ev)
 
 static void reset_registers(struct virtio_device *vd)
 {
-	vd->accepted = 0;
-	vd->accepted_wild = vd->legacy = false;
+	vd->accepted = vd->accepted_wild = 0;
+	vd->legacy = false;
 	vd->device_feature_select = vd->driver_feature_select = 0;
 	vd->queue_select = 0;
 	for (uint16_t i = 0; i < vd->queues_nr; i++)
@@ -417,9 +420,10 @@ static void set_status_locked(struct virtio_device *vd, uint8_t value)
 	uint8_t old = virtio_get_status(vd) & DRIVER_BITS;
 
 	value &= DRIVER_BITS;
-	if (state_of(vd) == VIRTIO_RESETTING)
+	/* FAILED is the end until a reset (GEN-14). */
+	if (state_of(vd) == VIRTIO_RESETTING || (old & VIRTIO_FAILED))
 		return;
-	if (value & ~old & VIRTIO_FAILED) {
+	if (value & VIRTIO_FAILED) {
 		give_up(vd);
 		return;
 	}

@@ -38,11 +38,13 @@ struct boot_request {
 /* What was loaded, for --debug, --dry-run and the machine. */
 struct boot_result {
 	struct x86_entry entry;
-	const char *how; /* "bzImage, 64-bit entry", "vmlinux from cache, 64-bit entry", "vmlinux, PVH" */
+	const char *
+		how; /* "bzImage, 64-bit entry", "vmlinux from cache, 64-bit entry", "vmlinux, PVH" */
 	uint64_t kernel_gpa, kernel_len;
 	uint64_t initrd_gpa, initrd_len;
 };
 
-int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot_result *res, struct err *err);
+int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot_result *res,
+	      struct err *err);
 
 #endif

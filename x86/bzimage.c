@@ -14,10 +14,9 @@
 #define SETUP_SECTS_OLD 4 /* what 0 stands for */
 #define SECTOR          512
 /* Up to init_size, which every header of the versions below has. */
-#define HDR_LEN_MIN      offsetof(struct setup_header, handover_offset)
-#define VERSION_MIN      0x020c /* 2.12: xloadflags */
-#define ENTRY64_OFF      0x200
-#define KERNEL_ALIGN_MAX GIB
+#define HDR_LEN_MIN offsetof(struct setup_header, handover_offset)
+#define VERSION_MIN 0x020c /* 2.12: xloadflags */
+#define ENTRY64_OFF 0x200
 
 bool bzimage_probe(const uint8_t *head, size_t len)
 {
@@ -106,7 +105,8 @@ static uint64_t choose_gpa(const struct gmem *gm, const struct setup_header *h, 
 
 	if (loader_span(gm, h->pref_address, len))
 		return h->pref_address;
-	if (!h->relocatable_kernel || !align || (align & (align - 1)) || align > KERNEL_ALIGN_MAX)
+	/* An alignment of 0, or a huge one, gives an address that loader_span() refuses. */
+	if (!h->relocatable_kernel || (align & (align - 1)))
 		return 0;
 	return loader_span(gm, align_up(GPA_HIGH, align), len) ? align_up(GPA_HIGH, align) : 0;
 }

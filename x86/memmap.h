@@ -12,21 +12,21 @@
 #include <lkvm/util.h>
 
 /* Low memory: what the loader hands to the kernel. Each is below 640 KiB and reserved by nobody else. */
-#define GPA_GDT          0x00000500ULL
-#define GPA_PML4         0x00002000ULL /* then one PDPT and four PDs: 4 GiB, identity, 2 MiB pages */
-#define GPA_BOOT_PARAMS  0x00008000ULL
-#define GPA_SETUP_DATA   0x00009000ULL
-#define GPA_PVH_INFO     0x0000a000ULL /* hvm_start_info, then modules and the memory map */
-#define GPA_BOOT_STACK   0x0000f000ULL /* top */
-#define GPA_CMDLINE      0x00010000ULL
-#define GPA_CMDLINE_LEN  0x00010000ULL
-#define GPA_EBDA         0x0009fc00ULL /* 1 KiB, reserved; the MP floating pointer is here */
-#define GPA_LOW_END      0x000a0000ULL
-#define GPA_ACPI         0x000e0000ULL /* RSDP first, then the tables; reserved to 1 MiB */
-#define GPA_ACPI_LEN     0x00010000ULL
-#define GPA_MPTABLE      0x000f0000ULL
-#define GPA_MPTABLE_LEN  0x00010000ULL
-#define GPA_HIGH         0x00100000ULL /* 1 MiB: the kernel and the initrd */
+#define GPA_GDT         0x00000500ULL
+#define GPA_PML4        0x00002000ULL /* then one PDPT and four PDs: 4 GiB, identity, 2 MiB pages */
+#define GPA_BOOT_PARAMS 0x00008000ULL
+#define GPA_SETUP_DATA  0x00009000ULL
+#define GPA_PVH_INFO    0x0000a000ULL /* hvm_start_info, then modules and the memory map */
+#define GPA_BOOT_STACK  0x0000f000ULL /* top */
+#define GPA_CMDLINE     0x00010000ULL
+#define GPA_CMDLINE_LEN 0x00010000ULL
+#define GPA_EBDA        0x0009fc00ULL /* 1 KiB, reserved; the MP floating pointer is here */
+#define GPA_LOW_END     0x000a0000ULL
+#define GPA_ACPI        0x000e0000ULL /* RSDP first, then the tables; reserved to 1 MiB */
+#define GPA_ACPI_LEN    0x00010000ULL
+#define GPA_MPTABLE     0x000f0000ULL
+#define GPA_MPTABLE_LEN 0x00010000ULL
+#define GPA_HIGH        0x00100000ULL /* 1 MiB: the kernel and the initrd */
 
 /* RAM ends here below 4 GiB and goes on at 4 GiB. */
 #define GPA_RAM_LOW_MAX  0xc0000000ULL
@@ -44,21 +44,21 @@
 #define GPA_TSS          0xfffbd000ULL /* KVM_SET_TSS_ADDR, three pages */
 
 /* Ports. */
-#define PORT_I8042_DATA  0x60
-#define PORT_I8042_CMD   0x64
-#define PORT_RTC         0x70 /* index; data follows */
-#define PORT_A20         0x92
-#define PORT_PVPANIC     0x505
-#define PORT_PM          0x600 /* PM1a_EVT 4 bytes, PM1a_CNT 2 at +4, PM_TMR 4 at +8 */
-#define PORT_PM_EVT      (PORT_PM + 0)
-#define PORT_PM_CNT      (PORT_PM + 4)
-#define PORT_PM_TMR      (PORT_PM + 8)
-#define PORT_PM_LEN      12
-#define PORT_PCI_CONF    0xcf8
-#define PORT_RESET       0xcf9 /* reset control: 0x06 resets */
-#define RESET_VALUE      0x06
-#define PORT_PCI_IO      0x1000 /* PCI I/O window */
-#define PORT_PCI_IO_LEN  0xf000
+#define PORT_I8042_DATA 0x60
+#define PORT_I8042_CMD  0x64
+#define PORT_RTC        0x70 /* index; data follows */
+#define PORT_A20        0x92
+#define PORT_PVPANIC    0x505
+#define PORT_PM         0x600 /* PM1a_EVT 4 bytes, PM1a_CNT 2 at +4, PM_TMR 4 at +8 */
+#define PORT_PM_EVT     (PORT_PM + 0)
+#define PORT_PM_CNT     (PORT_PM + 4)
+#define PORT_PM_TMR     (PORT_PM + 8)
+#define PORT_PM_LEN     12
+#define PORT_PCI_CONF   0xcf8
+#define PORT_RESET      0xcf9 /* reset control: 0x06 resets */
+#define RESET_VALUE     0x06
+#define PORT_PCI_IO     0x1000 /* PCI I/O window */
+#define PORT_PCI_IO_LEN 0xf000
 
 /* The four serial ports, in COM order, each with an interrupt of its own. */
 #define SERIAL_NR 4
@@ -68,13 +68,13 @@ extern const struct serial_place {
 } serial_places[SERIAL_NR];
 
 /* Interrupts. */
-#define IRQ_RTC     8
-#define IRQ_SCI     9
-#define IRQ_KBD     1
-#define IRQ_AUX     12
-#define GSI_NR      24 /* pins of the IOAPIC */
-#define GSI_PCI     16 /* PCI INTx: four... eight pins from here */
-#define GSI_PCI_NR  8
+#define IRQ_RTC    8
+#define IRQ_SCI    9
+#define IRQ_KBD    1
+#define IRQ_AUX    12
+#define GSI_NR     24 /* pins of the IOAPIC */
+#define GSI_PCI    16 /* PCI INTx: four... eight pins from here */
+#define GSI_PCI_NR 8
 
 /* The GSI of a PCI function's interrupt pin (0 = INTA#): what _PRT, the MP table and pci.c share. */
 static inline uint32_t memmap_pci_gsi(unsigned int slot, unsigned int pin)

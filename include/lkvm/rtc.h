@@ -13,10 +13,9 @@
  * until the guest reads register C, and periodic interrupts come at most RTC_PERIODIC_MAX_HZ times a
  * second, whatever rate is programmed: the host's cost is bounded by what the guest acknowledges.
  *
- * Ownership: storage is the caller's and outlives the vCPUs and the loop (a posted call may still be
- * queued when rtc_release() returns; it does nothing). Threads: registers on any vCPU thread; the timer
- * on the loop's thread; rtc_release() when no vCPU runs and the loop is not running. `lock` is a leaf
- * but for the interrupt line and loop_post().
+ * Ownership: storage is the caller's and outlives the vCPUs. Threads: registers on any vCPU thread; the
+ * timer on the loop's thread; rtc_release() when no vCPU runs, on the loop's thread or while nobody
+ * runs it. `lock` is a leaf but for the interrupt line and loop_post().
  */
 #ifndef LKVM_RTC_H
 #define LKVM_RTC_H
@@ -41,7 +40,6 @@ struct rtc {
 	struct loop *loop; /* NULL: flags only, no interrupts */
 	struct loop_timer timer;
 	struct loop_post rearm;
-	bool released;
 	uint64_t (*now_ns)(void); /* CLOCK_REALTIME; a test may replace it after rtc_init() */
 
 	pthread_mutex_t lock; /* everything below */

@@ -14,11 +14,11 @@
 #include <lkvm/err.h>
 
 struct src {
-	const char *name;  /* for errors; not owned */
-	const char *what;  /* "kernel", "initrd": for errors */
-	int fd;            /* -1 for memory; owned */
+	const char *name;   /* for errors; not owned */
+	const char *what;   /* "kernel", "initrd": for errors */
+	int fd;             /* -1 for memory; owned */
 	const uint8_t *mem; /* not owned */
-	uint64_t size;     /* bytes when opened */
+	uint64_t size;      /* bytes when opened */
 };
 
 /*

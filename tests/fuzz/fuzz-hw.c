@@ -81,6 +81,12 @@ void loop_post(struct loop *l, struct loop_post *p)
 	l->post = p;
 }
 
+void loop_post_cancel(struct loop *l, struct loop_post *p)
+{
+	if (l->post == p)
+		l->post = NULL;
+}
+
 void chr_set_frontend(struct chr *c, const struct chr_frontend *fe)
 {
 	c->fe = *fe;
@@ -131,7 +137,7 @@ static void demolish(struct machine *m)
 	pvpanic_release(&m->pvpanic);
 	debug_exit_release(&m->dbg);
 	earlycon_release(&m->con);
-	BUG_ON(fake_bus.nr != 0);
+	BUG_ON(fake_bus.nr != 0 || m->loop.timer || m->loop.post);
 	bus_release(&fake_bus);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: x86/boot.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/src.c util/err.c util/log.c util/util.c gmem.c
-// LIBS: -lz -Wl,--wrap=decompress
+// LIBS: -lz -Wl,--wrap=decompress,--wrap=getrandom
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -48,6 +48,17 @@ int __wrap_decompress(const char *name, const void *in, size_t in_len, uint64_t 
 	return __real_decompress(name, in, in_len, max, out, e);
 }
 
+static bool no_random;
+ssize_t __real_getrandom(void *buf, size_t len, unsigned int flags);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags);
+ssize_t __wrap_getrandom(void *buf, size_t len, unsigned int flags)
+{
+	if (!no_random)
+		return __real_getrandom(buf, len, flags);
+	errno = ENOSYS;
+	return -1;
+}
+
 static void ram(uint64_t size)
 {
 	struct gmem_region spans[2];
@@ -87,7 +98,7 @@ static void setup(void)
 				     .cmdline = "console=ttyS0",
 				     .log = &log_pipe };
 	decompress_calls = 0;
-	image_changes = false;
+	image_changes = no_random = false;
 }
 
 static void teardown(void)
@@ -159,6 +170,7 @@ START_TEST(auto_unpacks_the_image)
 	ck_assert_uint_eq(res.kernel_gpa, ELF_GPA);
 	ck_assert_uint_eq(res.kernel_len, ELF_GPA2 - ELF_GPA + ELF_SEG_LEN + ELF_BSS_LEN);
 	ck_assert_uint_eq(res.initrd_len, 0);
+	ck_assert_uint_eq(res.initrd_gpa, 0);
 	ck_assert_mem_eq(at(ELF_GPA), elf->bytes + ELF_SEG1, ELF_SEG_LEN);
 	ck_assert_mem_eq(at(ELF_GPA2), elf->bytes + ELF_SEG2, ELF_SEG_LEN);
 	ck_assert_ptr_nonnull(strstr(logged, "without KASLR"));
@@ -501,6 +513,9 @@ START_TEST(setup_data_has_a_fresh_seed)
 		ck_assert_mem_ne(now->seed, old.seed, 32);
 		old = *now;
 	}
+	no_random = true;
+	ck_assert_int_eq(boot(), -ENOSYS);
+	ck_assert_int_eq(err.kind, ERR_HOST);
 }
 END_TEST
 

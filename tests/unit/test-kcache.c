@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: util/kcache.c util/src.c util/err.c util/util.c
-// LIBS: -Wl,--wrap=geteuid,--wrap=fstatat64
+// LIBS: -Wl,--wrap=geteuid,--wrap=fstatat64,--wrap=pwrite64
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +45,20 @@ int __wrap_fstatat64(int fd, const char *path, struct stat *st, int flags)
 	return ret;
 }
 
+/* The n-th write (1: the next) ends in this way, 0: none. */
+static int bad_write, bad_errno;
+ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t off);
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t off);
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t off)
+{
+	if (bad_write && --bad_write == 0) {
+		errno = bad_errno;
+		return bad_errno ? -1 : 0;
+	}
+	/* Short writes are as good as long ones. */
+	return __real_pwrite64(fd, buf, len > 100000 ? 100000 : len, off);
+}
+
 /* The pieces of the kernel that are kept: more than a chunk, a hole between, none at the end. */
 static const struct kcache_range ranges[] = {
 	{ 0, 64 },
@@ -63,6 +77,7 @@ static void setup(void)
 		data[i] = (uint8_t)(i * 3 + (i >> 9));
 	other_user = false;
 	fake_bytes = 0;
+	bad_write = 0;
 }
 
 static void teardown(void)
@@ -394,6 +409,28 @@ START_TEST(place_that_cannot_be_written)
 }
 END_TEST
 
+START_TEST(full_disk_leaves_nothing)
+{
+	/* Each write: three ranges in five pieces, then the trailer. */
+	for (int n = 1; n <= 6; n++) {
+		bad_write = n;
+		bad_errno = ENOSPC;
+		ck_assert_int_eq(store(1), -ENOSPC);
+		ck_assert_int_eq(bad_write, 0);
+		ck_assert_uint_eq(files_nr(), 0);
+		bad_write = n;
+		bad_errno = 0;
+		ck_assert_int_eq(store(1), -EIO);
+		ck_assert_uint_eq(files_nr(), 0);
+		bad_write = n;
+		bad_errno = EINTR;
+		ck_assert_int_eq(store(1), 0);
+		ck_assert_int_eq(load(1), 0);
+		ck_assert_int_eq(unlink(path_of(1)), 0);
+	}
+}
+END_TEST
+
 START_TEST(keeps_the_entries_used_last)
 {
 	for (uint32_t n = 0; n < KCACHE_ENTRIES_MAX; n++) {
@@ -482,6 +519,7 @@ UNIT_SUITE("kcache", {
 	tcase_add_test(tc, no_file_but_a_file_is_opened);
 	tcase_add_test(tc, directory_of_others_is_not_used);
 	tcase_add_test(tc, place_that_cannot_be_written);
+	tcase_add_test(tc, full_disk_leaves_nothing);
 	tcase_add_test(tc, keeps_the_entries_used_last);
 	tcase_add_test(tc, stays_within_its_bytes);
 	tcase_add_test(tc, cleans_up_after_dead_writers);

@@ -347,7 +347,7 @@ START_TEST(a_device_that_is_not_kvm)
 		int version;
 		const char *says;
 	} devs[] = {
-		{ "/nonexistent/kvm", 12, "no /nonexistent/kvm" },
+		{ "/nonexistent/kvm", 12, "cannot open /nonexistent/kvm" },
 		{ "/proc/version", 12, "/proc/version" },
 		{ FAKE_KVM_DEV, 11, "API version 11" },
 		{ FAKE_KVM_DEV, -1, "is not a KVM device" },

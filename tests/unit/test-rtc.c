@@ -48,6 +48,12 @@ void loop_post(struct loop *l, struct loop_post *p)
 	l->post = p;
 }
 
+void loop_post_cancel(struct loop *l, struct loop_post *p)
+{
+	if (l->post == p)
+		l->post = NULL;
+}
+
 static uint64_t fake_wall(void)
 {
 	return wall;
@@ -131,8 +137,7 @@ static void teardown(void)
 {
 	rtc_release(&rtc);
 	ck_assert_ptr_null(loop.timer);
-	run_posted(); /* one that is left over does nothing */
-	ck_assert_ptr_null(loop.timer);
+	ck_assert_ptr_null(loop.post); /* nothing points to what is gone */
 	bus_release(&fake_bus);
 }
 
@@ -495,7 +500,7 @@ END_TEST
 START_TEST(released_with_a_call_queued)
 {
 	set(11, 0x12);
-	ck_assert_ptr_nonnull(loop.post); /* teardown runs it */
+	ck_assert_ptr_nonnull(loop.post); /* teardown looks */
 }
 END_TEST
 

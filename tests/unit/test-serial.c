@@ -520,6 +520,54 @@ START_TEST(script_arrives_whole)
 }
 END_TEST
 
+/* What a driver does to its receiver when it opens or closes the port. */
+static void fifo_off_on(void)
+{
+	outb(FCR, 0);
+	outb(FCR, 0x81);
+}
+
+static void clear_rx(void)
+{
+	outb(FCR, 0x83);
+}
+
+static void close_port(void)
+{
+	outb(IER, 0);
+	inb(RBR); /* throws away what a real line may have left there */
+	outb(IER, 0x05);
+}
+
+static void probe_by_loopback(void)
+{
+	outb(MCR, LOOPBACK | OUT2);
+	outb(THR, 'x');
+	while (inb(LSR) & 1)
+		ck_assert_uint_eq(inb(RBR), 'x');
+	outb(MCR, OUT2);
+}
+
+static void (*const reopenings[])(void) = { fifo_off_on, clear_rx, close_port, probe_by_loopback };
+
+START_TEST(a_script_survives_a_reopening)
+{
+	outb(FCR, 0x81);
+	outb(MCR, OUT2);
+	outb(IER, 0x05);
+	type_in("echo hello");
+	pump();
+	ck_assert_uint_eq(inb(RBR), 'e');
+	reopenings[_i]();
+	for (const char *p = "cho hello"; *p; p++) {
+		pump();
+		ck_assert(inb(LSR) & 1);
+		ck_assert_uint_eq(inb(RBR), *p);
+	}
+	ck_assert_uint_eq(inb(LSR) & 1, 0);
+}
+END_TEST
+
 START_TEST(promised_room_is_kept)
 {
 	outb(FCR, 0x81);
@@ -711,6 +759,7 @@ UNIT_SUITE("serial", {
 	tcase_add_test(tc, input_waits_for_the_driver);
 	tcase_add_test(tc, polling_listens);
 	tcase_add_test(tc, script_arrives_whole);
+	tcase_add_loop_test(tc, a_script_survives_a_reopening, 0, ARRAY_SIZE(reopenings));
 	tcase_add_test(tc, promised_room_is_kept);
 	tcase_add_test(tc, no_wake_without_need);
 	tcase_add_test(tc, no_chr);

@@ -114,6 +114,28 @@ START_TEST(panic_after_reset)
 }
 END_TEST
 
+/* For another life of the VM: as new, and the next request stops the loop again. */
+START_TEST(cleared_for_a_restart)
+{
+	struct stop_info info;
+	struct stop stop;
+
+	stop_init(&stop, LOOP);
+	stop_request(&stop, STOP_TRIPLE_FAULT, 5, "first life");
+	stop_clear(&stop);
+	stop_get(&stop, &info);
+	ck_assert_int_eq(info.reason, STOP_NONE);
+	ck_assert_uint_eq(info.value, 0);
+	ck_assert_str_eq(info.detail, "");
+	stop_request(&stop, STOP_RESET, 1, "second life");
+	stop_get(&stop, &info);
+	ck_assert_int_eq(info.reason, STOP_RESET);
+	ck_assert_str_eq(info.detail, "second life");
+	ck_assert_uint_eq(stops_nr, 2);
+	stop_release(&stop);
+}
+END_TEST
+
 START_TEST(guest_words_are_harmless)
 {
 	char text[3 * STOP_DETAIL_LEN];
@@ -173,6 +195,7 @@ UNIT_SUITE("stop", {
 	tcase_add_test(tc, first_words_of_a_reason_stay);
 	tcase_add_test(tc, panic_is_noted);
 	tcase_add_test(tc, panic_after_reset);
+	tcase_add_test(tc, cleared_for_a_restart);
 	tcase_add_test(tc, guest_words_are_harmless);
 	tcase_add_test(tc, from_many_threads);
 })

@@ -162,21 +162,28 @@ START_TEST(guard_holds_no_descriptor)
 }
 END_TEST
 
-/* A shell that set the terminal before the guard came has its way. */
+/* A shell that set the terminal before the guard came has its way, whichever setting it was. */
 START_TEST(guard_does_not_undo_others)
 {
-	struct termios shell;
+	struct termios shell, now;
 	struct err err = ERR_INIT;
 	struct term term;
 
 	ck_assert_int_eq(term_raw(&term, slave, &err), 0);
-	shell = before;
-	shell.c_lflag &= ~(tcflag_t)ECHO;
+	shell = term.raw;
+	*(_i == 0   ? &shell.c_lflag
+	  : _i == 1 ? &shell.c_iflag
+		    : &shell.c_oflag) ^= _i == 0   ? ECHO
+					 : _i == 1 ? ICRNL
+						   : OPOST;
 	tcsetattr(slave, TCSANOW, &shell);
 	/* The end of the socket without the word, as a crash leaves it. */
 	close(term.guard_fd);
 	ck_assert_int_eq(waitpid(term.guard, NULL, 0), term.guard);
-	ck_assert_uint_eq(lflag(), shell.c_lflag);
+	tcgetattr(slave, &now);
+	ck_assert_uint_eq(now.c_lflag, shell.c_lflag);
+	ck_assert_uint_eq(now.c_iflag, shell.c_iflag);
+	ck_assert_uint_eq(now.c_oflag, shell.c_oflag);
 }
 END_TEST
 
@@ -227,7 +234,7 @@ UNIT_SUITE("term", {
 	tcase_add_test(tc, not_a_terminal);
 	tcase_add_loop_test(tc, killed, 0, 4);
 	tcase_add_test(tc, guard_holds_no_descriptor);
-	tcase_add_test(tc, guard_does_not_undo_others);
+	tcase_add_loop_test(tc, guard_does_not_undo_others, 0, 3);
 	tcase_add_test(tc, guard_was_killed);
 	tcase_add_test(tc, background_is_left_alone);
 })

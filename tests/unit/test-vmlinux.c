@@ -138,6 +138,15 @@ START_TEST(reads_notes_of_both_kinds)
 	ck_assert_int_eq(load(true, &out, &err), 0);
 	ck_assert(out.pvh);
 
+	/* A longer name that begins like it is another name. */
+	Elf64_Nhdr *n = (void *)(k->bytes + before);
+	n->n_namesz = 6;
+	memmove(k->bytes + before + 20, k->bytes + before + 16, 8);
+	k->phdrs[2].p_filesz = end + 4 - ELF_NOTES;
+	ck_assert_int_eq(load(true, &out, &err), 0);
+	ck_assert(!out.pvh);
+	image_note(k->bytes, before, "Xen", 18, &entry, 8);
+
 	/* Cut anywhere, it is not there. */
 	for (size_t cut = before; cut < end; cut++) {
 		k->phdrs[2].p_filesz = cut - ELF_NOTES;
@@ -180,6 +189,37 @@ START_TEST(notes_end)
 		ck_assert_int_eq(load(true, &out, &err), 0);
 		ck_assert(!out.pvh);
 	}
+}
+END_TEST
+
+START_TEST(notes_at_the_end_of_the_file)
+{
+	struct loaded out;
+	struct err err;
+
+	/* Less than a header; nothing behind it can be read. */
+	for (size_t len = 0; len < sizeof(Elf64_Nhdr); len++) {
+		k->phdrs[2].p_offset = ELF_LEN - len;
+		k->phdrs[2].p_filesz = len;
+		ck_assert_msg(load(true, &out, &err) == 0, "%s", err.msg);
+		ck_assert(!out.pvh);
+	}
+}
+END_TEST
+
+START_TEST(first_pvh_note_counts)
+{
+	uint64_t entry = ELF_PVH, other = ELF_PVH + 1;
+	struct loaded out;
+	struct err err;
+
+	k->phdrs[1] = k->phdrs[2];
+	k->phdrs[2].p_offset += 0x100;
+	k->phdrs[1].p_filesz = k->phdrs[2].p_filesz = 28;
+	image_note(k->bytes, ELF_NOTES, "Xen", 18, &entry, 8);
+	image_note(k->bytes, ELF_NOTES + 0x100, "Xen", 18, &other, 8);
+	ck_assert_msg(load(true, &out, &err) == 0, "%s", err.msg);
+	ck_assert_uint_eq(out.entry, ELF_PVH);
 }
 END_TEST
 
@@ -431,6 +471,8 @@ UNIT_SUITE("vmlinux", {
 	tcase_add_test(tc, reads_notes_of_both_kinds);
 	tcase_add_test(tc, pads_notes_as_their_segment_says);
 	tcase_add_test(tc, notes_end);
+	tcase_add_test(tc, notes_at_the_end_of_the_file);
+	tcase_add_test(tc, first_pvh_note_counts);
 	tcase_add_test(tc, pvh_entry_is_in_a_segment);
 	tcase_add_loop_test(tc, refuses_a_bad_field, 0, ARRAY_SIZE(bad_fields));
 	tcase_add_test(tc, takes_what_is_odd_but_right);

@@ -131,7 +131,8 @@ struct virtio_device {
 	const struct gmem *gm;
 	const struct log *log;
 	struct log_limit log_limit;
-	void *priv; /* the device type's */
+	void *priv;           /* the device type's */
+	void *transport_priv; /* the transport's; it sets it before virtio_plug() */
 
 	_Atomic uint8_t state;  /* enum virtio_state */
 	_Atomic uint8_t status; /* as the driver reads it */
@@ -143,7 +144,7 @@ struct virtio_device {
 	uint64_t offered;        /* through the modern interface */
 	uint32_t offered_legacy; /* through the legacy one */
 	uint64_t accepted;       /* what the driver wrote, valid or not */
-	bool accepted_wild;      /* it wrote a bit of a word that does not exist */
+	uint64_t accepted_wild;  /* feature words that do not exist and hold a bit; the last stands for all beyond */
 	bool legacy;             /* driven by the legacy interface since the last reset */
 	uint32_t device_feature_select, driver_feature_select;
 	uint16_t queue_select;

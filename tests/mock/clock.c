@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#define util_now_ns mock_real_now_ns
+#include "../../util/util.c"
+#undef util_now_ns
+
+#include "clock.h"
+
+_Atomic uint64_t mock_clock_skew, mock_clock_step;
+
+uint64_t util_now_ns(void)
+{
+	return mock_real_now_ns() + atomic_fetch_add(&mock_clock_skew, mock_clock_step);
+}
