@@ -11,7 +11,8 @@ int cmd_help(int argc, char **argv)
 
 		return command_run(argv[1], 2, args);
 	}
-	puts("lkvm boots Linux in a virtual machine and ends with a status that a script can trust.\n\n"
+	puts("lkvm boots Linux in a virtual machine and ends with a status that a script can "
+	     "trust.\n\n"
 	     "usage: lkvm COMMAND [OPTIONS]\n\ncommands:");
 	for (const struct command *c = commands; c->name; c++)
 		printf("  %-10s %s\n", c->name, c->summary);

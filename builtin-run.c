@@ -20,8 +20,7 @@
 
 #include "builtin.h"
 
-
-#define MEM_MAX (4096 * GIB)
+#define MEM_MAX       (4096 * GIB)
 #define TIMEOUT_MAX_S (366ULL * 24 * 3600)
 
 /* What the options say, before it becomes a machine_config. */
@@ -63,9 +62,12 @@ static const char *const level_choices[] = { "error", "warning", "info", "debug"
 /* A name becomes part of messages and, for other commands, of a file name. */
 static int parse_name(void *cfg, const struct option_def *def, const char *arg, struct err *err)
 {
-	if (!*arg || strlen(arg) > 64 || strspn(arg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-						     "0123456789._-") != strlen(arg) || *arg == '.')
-		return err_usage(err, "option --name: \"%.80s\" is not 1 to 64 of a-z A-Z 0-9 . _ -", arg);
+	if (!*arg || strlen(arg) > 64 ||
+	    strspn(arg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			"0123456789._-") != strlen(arg) ||
+	    *arg == '.')
+		return err_usage(
+			err, "option --name: \"%.80s\" is not 1 to 64 of a-z A-Z 0-9 . _ -", arg);
 	return option_string(cfg, def, arg, err);
 }
 
@@ -73,54 +75,136 @@ static int parse_name(void *cfg, const struct option_def *def, const char *arg, 
 
 static const struct option_def defs[] = {
 	{ .help = "Guest" },
-	{ .name = "kernel", .letter = 'k', .arg = "FILE", .parse = option_string, AT(kernel),
-	  .help = "bzImage or vmlinux to boot; without it ./bzImage, the build tree's, or this host's own" },
-	{ .name = "initrd", .letter = 'i', .arg = "FILE", .parse = option_strings, AT(initrds), .repeat = true,
+	{ .name = "kernel",
+	  .letter = 'k',
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(kernel),
+	  .help = "bzImage or vmlinux to boot; without it ./bzImage, the build tree's, or this "
+		  "host's own" },
+	{ .name = "initrd",
+	  .letter = 'i',
+	  .arg = "FILE",
+	  .parse = option_strings,
+	  AT(initrds),
+	  .repeat = true,
 	  .help = "initial RAM disk; several are concatenated" },
-	{ .name = "params", .letter = 'p', .arg = "TEXT", .parse = option_strings, AT(params), .repeat = true,
+	{ .name = "params",
+	  .letter = 'p',
+	  .arg = "TEXT",
+	  .parse = option_strings,
+	  AT(params),
+	  .repeat = true,
 	  .help = "append to the kernel command line" },
-	{ .name = "mem", .letter = 'm', .arg = "SIZE", .parse = option_size, AT(mem), .min = MEM_MIN_MIB * MIB,
-	  .max = MEM_MAX, .help = "guest memory: 512 (MiB), 512M, 2G (default 256M)" },
-	{ .name = "cpus", .letter = 'c', .arg = "N", .parse = option_u32, AT(cpus), .min = 1, .max = CPUS_MAX,
+	{ .name = "mem",
+	  .letter = 'm',
+	  .arg = "SIZE",
+	  .parse = option_size,
+	  AT(mem),
+	  .min = MEM_MIN_MIB * MIB,
+	  .max = MEM_MAX,
+	  .help = "guest memory: 512 (MiB), 512M, 2G (default 256M)" },
+	{ .name = "cpus",
+	  .letter = 'c',
+	  .arg = "N",
+	  .parse = option_u32,
+	  AT(cpus),
+	  .min = 1,
+	  .max = CPUS_MAX,
 	  .help = "number of CPUs (default 1)" },
-	{ .name = "nodefaults", .parse = option_set, AT(nodefaults),
+	{ .name = "nodefaults",
+	  .parse = option_set,
+	  AT(nodefaults),
 	  .help = "pass only --params, without what the machine needs on the command line" },
 	{ .help = "Boot" },
-	{ .name = "boot", .arg = "HOW", .parse = option_choice, AT(boot), .choices = boot_choices,
+	{ .name = "boot",
+	  .arg = "HOW",
+	  .parse = option_choice,
+	  AT(boot),
+	  .choices = boot_choices,
 	  .help = "auto decompresses a bzImage on the host, once, and keeps the result in "
-		  "$XDG_CACHE_HOME/lkvm; bzimage lets the guest do it; vmlinux insists on the ELF" },
-	{ .name = "kaslr", .parse = option_set, AT(kaslr),
+		  "$XDG_CACHE_HOME/lkvm; bzimage lets the guest do it; vmlinux insists on the "
+		  "ELF" },
+	{ .name = "kaslr",
+	  .parse = option_set,
+	  AT(kaslr),
 	  .help = "let the kernel choose its own address, which costs its decompressor's time" },
-	{ .name = "no-acpi", .parse = option_clear, AT(acpi),
+	{ .name = "no-acpi",
+	  .parse = option_clear,
+	  AT(acpi),
 	  .help = "an MP table instead of ACPI tables; such a guest cannot power off" },
 	{ .help = "Console" },
-	{ .name = "console", .arg = "WHERE", .parse = option_choice, AT(console), .choices = console_choices,
-	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere. On a terminal Ctrl-A x "
+	{ .name = "console",
+	  .arg = "WHERE",
+	  .parse = option_choice,
+	  AT(console),
+	  .choices = console_choices,
+	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere. On a terminal "
+		  "Ctrl-A x "
 		  "stops the VM and Ctrl-A Ctrl-A sends Ctrl-A" },
-	{ .name = "log", .arg = "FILE", .parse = option_string, AT(log),
+	{ .name = "log",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(log),
 	  .help = "copy of what the console prints" },
 	{ .help = "Outcome" },
-	{ .name = "timeout", .arg = "SECONDS", .parse = option_seconds, AT(timeout_ns),
-	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC, .help = "end with status 205 after this time (default: never)" },
-	{ .name = "on-reset", .arg = "WHAT", .parse = option_choice, AT(on_reset), .choices = reset_choices,
+	{ .name = "timeout",
+	  .arg = "SECONDS",
+	  .parse = option_seconds,
+	  AT(timeout_ns),
+	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
+	  .help = "end with status 205 after this time (default: never)" },
+	{ .name = "on-reset",
+	  .arg = "WHAT",
+	  .parse = option_choice,
+	  AT(on_reset),
+	  .choices = reset_choices,
 	  .help = "exit: end with status 200 (default); restart: start again" },
-	{ .name = "debug-exit", .arg = "PORT", .parse = option_u32, AT(debug_exit), .max = 0xffff,
+	{ .name = "debug-exit",
+	  .arg = "PORT",
+	  .parse = option_u32,
+	  AT(debug_exit),
+	  .max = 0xffff,
 	  .help = "a byte that the guest writes to this port is the exit status, such as 0xf4" },
 	{ .help = "Host" },
-	{ .name = "vcpu-affinity", .arg = "LIST", .parse = option_cpus, AT(affinity),
+	{ .name = "vcpu-affinity",
+	  .arg = "LIST",
+	  .parse = option_cpus,
+	  AT(affinity),
 	  .help = "host CPUs for the vCPUs in turn, such as 0,2-3" },
-	{ .name = "hugetlbfs", .arg = "DIR", .parse = option_string, AT(hugetlbfs),
+	{ .name = "hugetlbfs",
+	  .arg = "DIR",
+	  .parse = option_string,
+	  AT(hugetlbfs),
 	  .help = "guest memory from reserved huge pages, in this hugetlbfs mount" },
-	{ .name = "mem-shared", .parse = option_set, AT(mem_shared),
+	{ .name = "mem-shared",
+	  .parse = option_set,
+	  AT(mem_shared),
 	  .help = "guest memory as a memfd, which other processes can map" },
-	{ .name = "dev", .arg = "PATH", .parse = option_string, AT(dev),
+	{ .name = "dev",
+	  .arg = "PATH",
+	  .parse = option_string,
+	  AT(dev),
 	  .help = "the KVM device (default " KVM_DEV_DEFAULT ")" },
-	{ .name = "name", .arg = "NAME", .parse = parse_name, AT(name), .help = "name of the VM in messages" },
-	{ .name = "loglevel", .arg = "LEVEL", .parse = option_choice, AT(loglevel), .choices = level_choices,
+	{ .name = "name",
+	  .arg = "NAME",
+	  .parse = parse_name,
+	  AT(name),
+	  .help = "name of the VM in messages" },
+	{ .name = "loglevel",
+	  .arg = "LEVEL",
+	  .parse = option_choice,
+	  AT(loglevel),
+	  .choices = level_choices,
 	  .help = "error, warning (default), info or debug" },
-	{ .name = "debug", .parse = option_set, AT(debug),
-	  .help = "same as --loglevel debug: how the kernel is booted, its command line, exit counts" },
-	{ .name = "dry-run", .parse = option_set, AT(dry_run),
+	{ .name = "debug",
+	  .parse = option_set,
+	  AT(debug),
+	  .help = "same as --loglevel debug: how the kernel is booted, its command line, exit "
+		  "counts" },
+	{ .name = "dry-run",
+	  .parse = option_set,
+	  AT(dry_run),
 	  .help = "print the machine that would be built, and end" },
 	{ .name = "help", .letter = 'h', .parse = option_set, AT(help), .help = "this text" },
 };
@@ -128,7 +212,8 @@ static const struct option_def defs[] = {
 static void print_help(const struct option_table *table)
 {
 	puts("usage: lkvm run [OPTIONS]\n\n"
-	     "Boots a kernel with its console on stdin and stdout, and ends with a status that says how\n"
+	     "Boots a kernel with its console on stdin and stdout, and ends with a status that "
+	     "says how\n"
 	     "it went; the last line on stderr says it in words.\n");
 	options_help(table, stdout);
 	puts("\nExit status:\n"
@@ -186,26 +271,26 @@ static int find_kernel(struct run *run, struct err *err)
 		run->cfg.kernel = run->kernel;
 		return 0;
 	}
-	return err_usage(err, "no kernel: give one with --kernel (neither ./bzImage nor %s is here)",
+	return err_usage(err,
+			 "no kernel: give one with --kernel (neither ./bzImage nor %s is here)",
 			 run->kernel);
 }
 
 static int make_cmdline(struct run *run, struct err *err)
 {
 	const struct option_strings *params = &run->opt.params;
-	size_t len = strlen(board_cmdline) + 1;
+	const char *sep = "";
+	size_t len;
+	FILE *f = open_memstream(&run->cmdline, &len);
 
-	for (unsigned int i = 0; i < params->nr; i++)
-		len += strlen(params->str[i]) + 1;
-	run->cmdline = malloc(len);
-	if (!run->cmdline)
-		return err_host(err, ENOMEM, "no memory for the command line");
-	char *p = stpcpy(run->cmdline, run->opt.nodefaults ? "" : board_cmdline);
-	for (unsigned int i = 0; i < params->nr; i++) {
-		if (p != run->cmdline)
-			*p++ = ' ';
-		p = stpcpy(p, params->str[i]);
+	if (f && !run->opt.nodefaults) {
+		fputs(board_cmdline, f);
+		sep = " ";
 	}
+	for (unsigned int i = 0; f && i < params->nr; i++, sep = " ")
+		fprintf(f, "%s%s", sep, params->str[i]);
+	if (!f || fclose(f))
+		return err_host(err, ENOMEM, "no memory for the command line");
 	run->cfg.cmdline = run->cmdline;
 	return 0;
 }
@@ -335,7 +420,8 @@ static void end_by_signal(int sig)
 
 static void print_prefix(const struct run *run)
 {
-	fprintf(stderr, "lkvm: %s%s", run->cfg.name ? run->cfg.name : "", run->cfg.name ? ": " : "");
+	fprintf(stderr, "lkvm: %s%s", run->cfg.name ? run->cfg.name : "",
+		run->cfg.name ? ": " : "");
 }
 
 static int report_error(const struct run *run, const struct err *err)
@@ -419,8 +505,12 @@ static int run_parsed(struct run *run)
 int cmd_run(int argc, char **argv)
 {
 	struct run run = {
-		.opt = { .mem = MEM_DEFAULT_MIB * MIB, .cpus = 1, .acpi = true, .debug_exit = NO_PORT,
-			 .dev = KVM_DEV_DEFAULT, .loglevel = LOG_WARN },
+		.opt = { .mem = MEM_DEFAULT_MIB * MIB,
+			 .cpus = 1,
+			 .acpi = true,
+			 .debug_exit = NO_PORT,
+			 .dev = KVM_DEV_DEFAULT,
+			 .loglevel = LOG_WARN },
 		.log_fd = -1,
 		.term.fd = -1,
 	};
@@ -441,7 +531,9 @@ int cmd_run(int argc, char **argv)
 		return STATUS_OK;
 	}
 	if (rest < argc - 1) {
-		err_usage(&err, "what is '%s'? A kernel is given with --kernel, kernel parameters with --params",
+		err_usage(&err,
+			  "what is '%s'? A kernel is given with --kernel, kernel parameters with "
+			  "--params",
 			  argv[1 + rest]);
 		return report_error(&run, &err);
 	}

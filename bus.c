@@ -46,7 +46,8 @@ int bus_add(struct bus *bus, struct bus_region *r)
 		   (at < bus->nr && bus->regions[at]->base - r->base < r->size)) {
 		ret = -EEXIST;
 	} else {
-		memmove(&bus->regions[at + 1], &bus->regions[at], (bus->nr - at) * sizeof(bus->regions[0]));
+		memmove(&bus->regions[at + 1], &bus->regions[at],
+			(bus->nr - at) * sizeof(bus->regions[0]));
 		bus->regions[at] = r;
 		bus->nr++;
 	}
@@ -61,7 +62,8 @@ void bus_remove(struct bus *bus, struct bus_region *r)
 		if (bus->regions[i] != r)
 			continue;
 		bus->nr--;
-		memmove(&bus->regions[i], &bus->regions[i + 1], (bus->nr - i) * sizeof(bus->regions[0]));
+		memmove(&bus->regions[i], &bus->regions[i + 1],
+			(bus->nr - i) * sizeof(bus->regions[0]));
 		break;
 	}
 	pthread_rwlock_unlock(&bus->lock);
@@ -82,7 +84,8 @@ static struct bus_region *find(struct bus *bus, uint64_t addr)
 
 static bool whole(const struct bus_region *r, uint64_t addr, unsigned int len)
 {
-	return len <= r->max_width && (len & (len - 1)) == 0 && range_ok(addr - r->base, len, r->size);
+	return len <= r->max_width && (len & (len - 1)) == 0 &&
+	       range_ok(addr - r->base, len, r->size);
 }
 
 static void read_byte(struct bus *bus, uint64_t addr, uint8_t *byte)

@@ -29,7 +29,8 @@ void coalesced_init(struct coalesced *c, struct kvm *kvm, struct bus *pio, struc
 
 void coalesced_attach(struct coalesced *c, void *run)
 {
-	int page = kvm_check_cap(c->kvm, KVM_CAP_COALESCED_MMIO); /* the ring's page in the mapping */
+	int page = kvm_check_cap(c->kvm,
+				 KVM_CAP_COALESCED_MMIO); /* the ring's page in the mapping */
 	size_t page_len = sysconf(_SC_PAGESIZE);
 
 	if (page <= 0 || !range_ok(page * page_len, page_len, c->kvm->run_len))

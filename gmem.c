@@ -17,8 +17,8 @@ static void *reserve_aligned(uint64_t len)
 {
 	if (len > SIZE_MAX - HUGE_LEN)
 		return MAP_FAILED;
-	uint8_t *p = mmap(NULL, len + HUGE_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			  -1, 0);
+	uint8_t *p = mmap(NULL, len + HUGE_LEN, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return p;
 
@@ -35,7 +35,8 @@ static int shared_fd(uint64_t len)
 	int fd = memfd_create("lkvm-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, len) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+	if (ftruncate(fd, len) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
 		int ret = -errno;
 		close(fd);
 		return ret;
@@ -54,7 +55,8 @@ static int hugetlbfs_fd(const char *dir, uint64_t len, struct err *err)
 	if (fs.f_type != HUGETLBFS_MAGIC)
 		return err_usage(err, "--hugetlbfs %s is not on a hugetlbfs mount", dir);
 	if (len % (uint64_t)fs.f_bsize)
-		return err_usage(err, "--mem must be a multiple of the %lld KiB pages of --hugetlbfs %s",
+		return err_usage(err,
+				 "--mem must be a multiple of the %lld KiB pages of --hugetlbfs %s",
 				 (long long)fs.f_bsize / 1024, dir);
 
 	/* O_TMPFILE has no name, so nothing is left behind however lkvm ends. */
@@ -103,7 +105,8 @@ static int map_fd(void *at, uint64_t len, const struct gmem_backing *backing, st
 	return 0;
 }
 
-static int map_all(struct gmem *gm, uint64_t len, const struct gmem_backing *backing, struct err *err)
+static int map_all(struct gmem *gm, uint64_t len, const struct gmem_backing *backing,
+		   struct err *err)
 {
 	void *p = reserve_aligned(len);
 	if (p == MAP_FAILED)
@@ -138,7 +141,8 @@ int gmem_init(struct gmem *gm, const struct gmem_region *spans, unsigned int nr,
 	*gm = (struct gmem){ 0 };
 	BUG_ON(nr > GMEM_REGIONS_MAX);
 	for (unsigned int i = 0; i < nr; i++) {
-		BUG_ON(!spans[i].size || (i && spans[i].gpa < spans[i - 1].gpa + spans[i - 1].size));
+		BUG_ON(!spans[i].size ||
+		       (i && spans[i].gpa < spans[i - 1].gpa + spans[i - 1].size));
 		len += spans[i].size;
 	}
 
@@ -258,8 +262,8 @@ void *gmem_span(const struct gmem *gm, uint64_t gpa, uint64_t len)
 	return host && n == len ? host : NULL;
 }
 
-int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned int *iov_nr,
-	     unsigned int iov_max)
+int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
+	     unsigned int *iov_nr, unsigned int iov_max)
 {
 	unsigned int nr = *iov_nr;
 

@@ -20,9 +20,11 @@ int kvm_open_dev(const char *dev, struct err *err)
 	int fd = open(dev, O_RDWR | O_CLOEXEC);
 
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
-		return err_host(err, errno, "cannot open %s; join the group that owns it (usually kvm)", dev);
+		return err_host(err, errno,
+				"cannot open %s; join the group that owns it (usually kvm)", dev);
 	if (fd < 0 && errno == ENOENT)
-		return err_host(err, errno, "cannot open %s (is kvm-intel or kvm-amd loaded?)", dev);
+		return err_host(err, errno, "cannot open %s (is kvm-intel or kvm-amd loaded?)",
+				dev);
 	if (fd < 0)
 		return err_host(err, errno, "cannot open %s", dev);
 
@@ -36,7 +38,8 @@ int kvm_open_dev(const char *dev, struct err *err)
 	close(fd);
 	if (version < 0)
 		return err_host(err, ENODEV, "%s is not a KVM device", dev);
-	return err_host(err, EPROTO, "%s has KVM API version %d, lkvm needs %d", dev, version, API_VERSION);
+	return err_host(err, EPROTO, "%s has KVM API version %d, lkvm needs %d", dev, version,
+			API_VERSION);
 }
 
 int kvm_check_cap(const struct kvm *kvm, int cap)
@@ -54,8 +57,8 @@ static int check_caps(struct kvm *kvm, const char *dev, struct err *err)
 		if (kvm_check_cap(kvm, c->cap))
 			continue;
 		if (c->needed)
-			return err_host(err, ENOTSUP, "%s lacks KVM_CAP_%s (%s); see `lkvm doctor`", dev,
-					c->name, c->use);
+			return err_host(err, ENOTSUP, "%s lacks KVM_CAP_%s (%s); see `lkvm doctor`",
+					dev, c->name, c->use);
 		log_debug(kvm->log, "no KVM_CAP_%s: %s", c->name, c->use);
 	}
 	return 0;
@@ -117,7 +120,8 @@ void kvm_release(struct kvm *kvm)
 	kvm->vm_fd = kvm->dev_fd = -1;
 }
 
-int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly, struct err *err)
+int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly,
+		   struct err *err)
 {
 	struct kvm_userspace_memory_region slot = {
 		.slot = kvm->slots_nr,

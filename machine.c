@@ -398,7 +398,8 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 			write_report(m, report);
 		/* A host that only interprets guests is the cause, more often than a bug. */
 		if (res->stop.reason == STOP_KVM)
-			probe_explain_host(m->vm.kvm.dev_fd, res->host_note, sizeof(res->host_note));
+			probe_explain_host(m->vm.kvm.dev_fd, res->host_note,
+					   sizeof(res->host_note));
 		vm_release(m);
 		if (ret || res->stop.reason != STOP_RESET || !m->cfg->restart)
 			break;
@@ -421,8 +422,8 @@ int machine_describe(struct machine *m, FILE *out, struct err *err)
 		return ret;
 	fprintf(out, "cpus       %u\n", cfg->cpus_nr);
 	for (unsigned int i = 0; i < m->vm.gm.regions_nr; i++)
-		fprintf(out, "memory     0x%09" PRIx64 " %" PRIu64 " KiB\n", m->vm.gm.regions[i].gpa,
-			m->vm.gm.regions[i].size / KIB);
+		fprintf(out, "memory     0x%09" PRIx64 " %" PRIu64 " KiB\n",
+			m->vm.gm.regions[i].gpa, m->vm.gm.regions[i].size / KIB);
 	board_describe(m->vm.board, out);
 	fprintf(out, "cmdline    %s\n", cfg->cmdline);
 	vm_release(m);

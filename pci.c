@@ -6,20 +6,20 @@
 #include <lkvm/stop.h>
 #include <lkvm/util.h>
 
-#define CONF1_BASE 0xcf8
-#define CONF1_LEN 8
-#define CONF1_DATA 4
-#define CONF1_ENABLE (1u << 31)
-#define RESET_CONTROL 1          /* CF9 */
+#define CONF1_BASE          0xcf8
+#define CONF1_LEN           8
+#define CONF1_DATA          4
+#define CONF1_ENABLE        (1u << 31)
+#define RESET_CONTROL       1    /* CF9 */
 #define RESET_CONTROL_RESET 0x04 /* with 0x02, a hard reset; alone, a soft one: the same here */
 
-#define ECAM_FUNCTION_LEN 4096
-#define ECAM_BUS_LEN (256 * ECAM_FUNCTION_LEN)
+#define ECAM_FUNCTION_LEN   4096
+#define ECAM_BUS_LEN        (256 * ECAM_FUNCTION_LEN)
 
 /* The PCIe host bridge that generic virtual machines show; Linux has no quirk for it. */
 #define HOST_BRIDGE_VENDOR 0x1b36
 #define HOST_BRIDGE_DEVICE 0x0008
-#define CLASS_HOST_BRIDGE 0x0600
+#define CLASS_HOST_BRIDGE  0x0600
 
 static struct pci_function *find(struct pci *pci, unsigned int slot, unsigned int function)
 {
@@ -127,20 +127,29 @@ static void init_host_bridge(struct pci_function *f)
 	put_le16(f->config + PCI_VENDOR_ID, HOST_BRIDGE_VENDOR);
 	put_le16(f->config + PCI_DEVICE_ID, HOST_BRIDGE_DEVICE);
 	put_le16(f->config + PCI_CLASS_DEVICE, CLASS_HOST_BRIDGE);
-	put_le16(f->wmask + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR);
+	put_le16(f->wmask + PCI_COMMAND,
+		 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_SERR);
 	f->wmask[PCI_CACHE_LINE_SIZE] = 0xff;
 	f->wmask[PCI_INTERRUPT_LINE] = 0xff;
 }
 
-int pci_init(struct pci *pci, struct bus *pio, struct bus *mmio, uint64_t ecam_gpa, struct stop *stop,
-	     struct err *err)
+int pci_init(struct pci *pci, struct bus *pio, struct bus *mmio, uint64_t ecam_gpa,
+	     struct stop *stop, struct err *err)
 {
 	*pci = (struct pci){
 		.stop = stop,
-		.conf1 = { .name = "pci-conf1", .base = CONF1_BASE, .size = CONF1_LEN, .max_width = 4,
-			   .read = conf1_read, .write = conf1_write },
-		.ecam = { .name = "pci-ecam", .base = ecam_gpa, .size = ECAM_BUS_LEN, .max_width = 4,
-			  .read = ecam_read, .write = ecam_write },
+		.conf1 = { .name = "pci-conf1",
+			   .base = CONF1_BASE,
+			   .size = CONF1_LEN,
+			   .max_width = 4,
+			   .read = conf1_read,
+			   .write = conf1_write },
+		.ecam = { .name = "pci-ecam",
+			  .base = ecam_gpa,
+			  .size = ECAM_BUS_LEN,
+			  .max_width = 4,
+			  .read = ecam_read,
+			  .write = ecam_write },
 	};
 	pthread_mutex_init(&pci->lock, NULL);
 	init_host_bridge(&pci->host_bridge);

@@ -59,7 +59,8 @@ static int set_signal_mask(struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
 }
 
-int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr, struct err *err)
+int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr,
+	      struct err *err)
 {
 	*vcpu = (struct vcpu){ .kvm = kvm, .id = id, .fd = -1, .run = MAP_FAILED, .host_cpu = -1 };
 
@@ -140,8 +141,8 @@ static void handle_internal_error(struct vcpu *vcpu)
 	uint32_t suberror = vcpu->run->internal.suberror;
 	const char *name = suberror < ARRAY_SIZE(names) ? names[suberror] : NULL;
 
-	stop_request(vcpu->stop, STOP_KVM, suberror, "KVM internal error %u on vCPU %u%s%s", suberror,
-		     vcpu->id, name ? ": " : "", name ? name : "");
+	stop_request(vcpu->stop, STOP_KVM, suberror, "KVM internal error %u on vCPU %u%s%s",
+		     suberror, vcpu->id, name ? ": " : "", name ? name : "");
 }
 
 static void handle_exit(struct vcpu *vcpu)
@@ -167,8 +168,8 @@ static void handle_exit(struct vcpu *vcpu)
 		handle_internal_error(vcpu);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
-		stop_request(vcpu->stop, STOP_KVM, 0, "the CPU refuses to enter vCPU %u, reason 0x%llx",
-			     vcpu->id,
+		stop_request(vcpu->stop, STOP_KVM, 0,
+			     "the CPU refuses to enter vCPU %u, reason 0x%llx", vcpu->id,
 			     (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	default:
@@ -251,8 +252,8 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	}
 	pthread_attr_destroy(&attr);
 	if (ret && vcpu->host_cpu >= 0)
-		return err_host(err, ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d", vcpu->id,
-				vcpu->host_cpu);
+		return err_host(err, ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d",
+				vcpu->id, vcpu->host_cpu);
 	if (ret)
 		return err_host(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
 	vcpu->started = true;

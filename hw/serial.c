@@ -60,7 +60,7 @@ enum {
  * Beside the error bits of a character: it came from the chr, not by loopback. It shares the byte with
  * LSR bits, of which DR is none that a character carries.
  */
-#define FROM_CHR     LSR_DR
+#define FROM_CHR LSR_DR
 
 /* A divisor of 1: 115200 baud. Nothing depends on it. */
 #define DLL_INIT 1

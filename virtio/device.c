@@ -711,7 +711,8 @@ static void wait_for_reset(struct virtio_device *vd)
 	static const struct timespec pause = { .tv_nsec = LEGACY_POLL_NS };
 	uint64_t deadline = util_now_ns() + LEGACY_RESET_NS;
 
-	while (state_of(vd) == VIRTIO_RESETTING) {
+	/* Status, which ends it: the next read must be 0 (LEG-33). */
+	while (virtio_get_status(vd)) {
 		if (util_now_ns() >= deadline) {
 			log_guest(vd->log, &vd->log_limit,
 				  "virtio %s: a reset waits for requests that do not end", vd->ops->name);
@@ -732,9 +733,12 @@ void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
 	/* Stored as written, in any order (LEG-16); NEEDS_RESET stays the device's own. */
 	if (state_of(vd) != VIRTIO_RESETTING) {
 		vd->legacy = true;
-		uint8_t broken = virtio_get_status(vd) & VIRTIO_NEEDS_RESET;
+		/* In one step: a fault may come meanwhile from a queue's thread. */
+		uint8_t old = virtio_get_status(vd);
 
-		atomic_store(&vd->status, (status & DRIVER_BITS) | broken);
+		while (!atomic_compare_exchange_weak(&vd->status, &old,
+						     (status & DRIVER_BITS) | (old & VIRTIO_NEEDS_RESET)))
+			;
 		if (status & VIRTIO_FAILED)
 			transition(vd, VIRTIO_EV_FAULT);
 		else if (status & VIRTIO_DRIVER_OK)

@@ -34,14 +34,25 @@
  * console: where the user looks, at a rate that makes Linux's driver not wait. earlycon: the boot log
  * until then, by a port that costs no exit (earlycon.h). panic: a panicked guest resets at once.
  */
-const char *const board_cmdline = "console=ttyS0,115200 earlycon=uart8250,mmio32,0xfe000000 panic=-1";
+const char *const board_cmdline =
+	"console=ttyS0,115200 earlycon=uart8250,mmio32,0xfe000000 panic=-1";
 _Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline");
 
 /* An entry that ends in a dash is followed by `uname -r`. */
-const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-", NULL };
+const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-",
+				      NULL };
 
 /* Devices are released in the reverse order of `built`. */
-enum part { PART_SERIAL, PART_RTC, PART_I8042, PART_PM, PART_PVPANIC, PART_PCI, PART_EARLYCON, PART_DEBUG_EXIT };
+enum part {
+	PART_SERIAL,
+	PART_RTC,
+	PART_I8042,
+	PART_PM,
+	PART_PVPANIC,
+	PART_PCI,
+	PART_EARLYCON,
+	PART_DEBUG_EXIT
+};
 #define PARTS_NR 8
 
 struct board {
@@ -137,7 +148,8 @@ static int add_devices(struct board *b, struct err *err)
 	ADD(PART_PVPANIC, pvpanic_init(&b->pvpanic, p->pio, PORT_PVPANIC, p->stop, &cfg->log, err));
 	ADD(PART_PCI, pci_init(&b->pci, p->pio, p->mmio, GPA_ECAM, p->stop, err));
 	if (cfg->debug_exit >= 0)
-		ADD(PART_DEBUG_EXIT, debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));
+		ADD(PART_DEBUG_EXIT,
+		    debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));
 #undef ADD
 	return p->chr ? add_earlycon(b, err) : 0;
 }
@@ -200,7 +212,8 @@ static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
 	return ret;
 }
 
-static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsigned int *nr, struct err *err)
+static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsigned int *nr,
+		       struct err *err)
 {
 	const struct machine_config *cfg = b->p.cfg;
 	struct src kernel;
@@ -242,7 +255,8 @@ int board_load(struct board *b, struct err *err)
 		src_release(&initrds[--nr]);
 	if (ret)
 		return ret;
-	log_debug(&b->p.cfg->log, "kernel: %s, entered at 0x%" PRIx64, b->boot.how, b->boot.entry.rip);
+	log_debug(&b->p.cfg->log, "kernel: %s, entered at 0x%" PRIx64, b->boot.how,
+		  b->boot.entry.rip);
 	return x86_entry_set(b->p.boot_cpu, b->p.gm, &b->boot.entry, err);
 }
 
@@ -261,8 +275,8 @@ void board_describe(const struct board *b, FILE *out)
 	fprintf(out, "pvpanic    port 0x%03x\n", PORT_PVPANIC);
 	if (cfg->debug_exit >= 0)
 		fprintf(out, "debug exit port 0x%03x\n", (unsigned int)cfg->debug_exit);
-	fprintf(out, "pci        ports 0x%03x, memory 0x%" PRIx64 ", one host bridge\n", PORT_PCI_CONF,
-		(uint64_t)GPA_ECAM);
+	fprintf(out, "pci        ports 0x%03x, memory 0x%" PRIx64 ", one host bridge\n",
+		PORT_PCI_CONF, (uint64_t)GPA_ECAM);
 	fprintf(out, "firmware   %s\n", cfg->acpi ? "ACPI" : "MP table");
 	fprintf(out, "kernel     %s\n", cfg->kernel);
 	fprintf(out, "boot       %s, entered at 0x%" PRIx64 "\n", b->boot.how, b->boot.entry.rip);

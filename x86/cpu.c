@@ -19,33 +19,33 @@
 #include "vm.h"
 
 /* Intel SDM volume 3A: 2.5 (control registers), 2.2.1 (EFER), 4.5 (paging), 3.4.5 (segments). */
-#define CR0_PE (1u << 0)
-#define CR0_MP (1u << 1)
-#define CR0_ET (1u << 4)
-#define CR0_NE (1u << 5)
-#define CR0_WP (1u << 16)
-#define CR0_AM (1u << 18)
-#define CR0_PG (1u << 31)
-#define CR4_PAE (1u << 5)
+#define CR0_PE   (1u << 0)
+#define CR0_MP   (1u << 1)
+#define CR0_ET   (1u << 4)
+#define CR0_NE   (1u << 5)
+#define CR0_WP   (1u << 16)
+#define CR0_AM   (1u << 18)
+#define CR0_PG   (1u << 31)
+#define CR4_PAE  (1u << 5)
 #define EFER_LME (1u << 8)
 #define EFER_LMA (1u << 10)
 #define RFLAGS_1 (1u << 1)
-#define PTE_P (1u << 0)
-#define PTE_W (1u << 1)
-#define PTE_PS (1u << 7)
+#define PTE_P    (1u << 0)
+#define PTE_W    (1u << 1)
+#define PTE_PS   (1u << 7)
 
 /* Linux boot protocol, "64-bit boot protocol": __BOOT_CS is 0x10, __BOOT_DS is 0x18. */
 #define SEL_CODE 0x10
 #define SEL_DATA 0x18
-#define SEL_TSS 0x20
-#define GDT_NR 6 /* null, unused, code, data, and two slots for a 64-bit TSS */
+#define SEL_TSS  0x20
+#define GDT_NR   6 /* null, unused, code, data, and two slots for a 64-bit TSS */
 
 /* Segment types: code, execute/read, accessed; data, read/write, accessed; busy TSS. */
-#define SEG_CODE 11
-#define SEG_DATA 3
-#define SEG_TSS 11
+#define SEG_CODE       11
+#define SEG_DATA       3
+#define SEG_TSS        11
 
-#define PAGE_LEN 4096ULL
+#define PAGE_LEN       4096ULL
 #define CPUID_NR_START 128 /* entries; doubled until KVM is content */
 
 static int supported_cpuid(struct kvm *kvm, struct err *err)
@@ -53,8 +53,8 @@ static int supported_cpuid(struct kvm *kvm, struct err *err)
 	struct arch_vm *vm = kvm->arch;
 
 	for (unsigned int nr = CPUID_NR_START; nr <= CPUID_ENTRIES_MAX && !vm->cpuid; nr *= 2) {
-		struct kvm_cpuid2 *c =
-			calloc(1, sizeof(*c) + (nr + CPUID_ADDED_MAX) * sizeof(c->entries[0]));
+		struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + (nr + CPUID_ADDED_MAX) *
+								      sizeof(c->entries[0]));
 		if (!c)
 			return err_host(err, ENOMEM, "no memory for the CPUID table");
 		c->nent = nr;
@@ -68,7 +68,9 @@ static int supported_cpuid(struct kvm *kvm, struct err *err)
 		if (errno != E2BIG)
 			return err_host(err, errno, "KVM_GET_SUPPORTED_CPUID");
 	}
-	return vm->cpuid ? 0 : err_internal(err, "KVM has more than %u CPUID entries", CPUID_ENTRIES_MAX);
+	return vm->cpuid
+		       ? 0
+		       : err_internal(err, "KVM has more than %u CPUID entries", CPUID_ENTRIES_MAX);
 }
 
 static int set_cpuid(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err)
@@ -94,9 +96,9 @@ static int set_cpuid(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err)
 
 /* SDM volume 3A 11.11.2.1: MTRRs enabled, default type write-back. No MTRR says otherwise. */
 #define MSR_MTRR_DEF_TYPE 0x2ff
-#define MTRR_DEF_TYPE_WB 0x806
+#define MTRR_DEF_TYPE_WB  0x806
 /* SDM volume 4: IA32_MISC_ENABLE, fast strings. */
-#define MSR_MISC_ENABLE 0x1a0
+#define MSR_MISC_ENABLE         0x1a0
 #define MISC_ENABLE_FAST_STRING 1
 
 static void set_msrs(struct vcpu *vcpu)
@@ -120,7 +122,7 @@ static void set_msrs(struct vcpu *vcpu)
 #define LAPIC_LVT0 0x350
 #define LAPIC_LVT1 0x360
 #define LVT_EXTINT 0x700
-#define LVT_NMI 0x400
+#define LVT_NMI    0x400
 
 static int set_lapic(struct vcpu *vcpu, struct err *err)
 {
@@ -148,8 +150,8 @@ int arch_vcpu_init(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err)
 /* A flat descriptor: base 0, limit 4 GiB. SDM volume 3A figure 3-8. */
 static uint64_t gdt_entry(const struct kvm_segment *s)
 {
-	uint64_t flags = s->type | s->s << 4 | s->dpl << 5 | s->present << 7 | s->avl << 12 | s->l << 13 |
-			 s->db << 14 | s->g << 15;
+	uint64_t flags = s->type | s->s << 4 | s->dpl << 5 | s->present << 7 | s->avl << 12 |
+			 s->l << 13 | s->db << 14 | s->g << 15;
 	uint64_t limit = s->g ? s->limit >> 12 : s->limit;
 
 	return (limit & 0xffff) | flags << 40 | (limit & 0xf0000) << 32;
@@ -158,14 +160,27 @@ static uint64_t gdt_entry(const struct kvm_segment *s)
 static void set_segments(struct kvm_sregs *sregs, const struct gmem *gm, bool long_mode)
 {
 	struct kvm_segment code = {
-		.selector = SEL_CODE, .limit = UINT32_MAX, .type = SEG_CODE, .present = 1, .s = 1, .g = 1,
-		.l = long_mode, .db = !long_mode,
+		.selector = SEL_CODE,
+		.limit = UINT32_MAX,
+		.type = SEG_CODE,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.l = long_mode,
+		.db = !long_mode,
 	};
 	struct kvm_segment data = {
-		.selector = SEL_DATA, .limit = UINT32_MAX, .type = SEG_DATA, .present = 1, .s = 1, .g = 1,
+		.selector = SEL_DATA,
+		.limit = UINT32_MAX,
+		.type = SEG_DATA,
+		.present = 1,
+		.s = 1,
+		.g = 1,
 		.db = 1,
 	};
-	struct kvm_segment tss = { .selector = SEL_TSS, .limit = 0x67, .type = SEG_TSS, .present = 1 };
+	struct kvm_segment tss = {
+		.selector = SEL_TSS, .limit = 0x67, .type = SEG_TSS, .present = 1
+	};
 	uint64_t gdt[GDT_NR] = { 0, 0, gdt_entry(&code), gdt_entry(&data), gdt_entry(&tss), 0 };
 
 	/* GPA_GDT is in the first page of RAM, which every machine has. */
@@ -193,12 +208,16 @@ static void build_page_tables(const struct gmem *gm)
 		pd[i] = i * 2 * MIB | PTE_P | PTE_W | PTE_PS;
 }
 
-int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_entry *entry, struct err *err)
+int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_entry *entry,
+		  struct err *err)
 {
 	bool long_mode = entry->mode == X86_MODE_LONG64;
 	struct kvm_regs regs = {
-		.rip = entry->rip, .rsi = entry->rsi, .rbx = entry->rbx,
-		.rsp = GPA_BOOT_STACK, .rflags = RFLAGS_1,
+		.rip = entry->rip,
+		.rsi = entry->rsi,
+		.rbx = entry->rbx,
+		.rsp = GPA_BOOT_STACK,
+		.rflags = RFLAGS_1,
 	};
 	struct kvm_sregs sregs;
 
@@ -223,8 +242,11 @@ int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_ent
 
 static void dump_segment(FILE *out, const char *name, const struct kvm_segment *s)
 {
-	fprintf(out, "  %-3s %04x base %016" PRIx64 " limit %08x type %2u%s%s%s\n", name, s->selector,
-		(uint64_t)s->base, s->limit, s->type, s->l ? " 64" : s->db ? " 32" : " 16",
+	fprintf(out, "  %-3s %04x base %016" PRIx64 " limit %08x type %2u%s%s%s\n", name,
+		s->selector, (uint64_t)s->base, s->limit, s->type,
+		s->l    ? " 64"
+		: s->db ? " 32"
+			: " 16",
 		s->present ? "" : " not present", s->dpl ? " user" : "");
 }
 
@@ -240,18 +262,20 @@ void arch_vcpu_dump(struct vcpu *vcpu, FILE *out)
 		return;
 	}
 	if (ioctl(vcpu->fd, KVM_GET_REGS, &r) || ioctl(vcpu->fd, KVM_GET_SREGS, &s)) {
-		fprintf(out, "vCPU %u: KVM does not give its registers: %s\n", vcpu->id, strerror(errno));
+		fprintf(out, "vCPU %u: KVM does not give its registers: %s\n", vcpu->id,
+			strerror(errno));
 		return;
 	}
 	const struct {
 		const char *name;
 		uint64_t value;
 	} regs[] = {
-		{ "rip", r.rip }, { "rsp", r.rsp }, { "rfl", r.rflags }, { "rax", r.rax }, { "rbx", r.rbx },
-		{ "rcx", r.rcx }, { "rdx", r.rdx }, { "rsi", r.rsi },	 { "rdi", r.rdi }, { "rbp", r.rbp },
-		{ "r8", r.r8 },	  { "r9", r.r9 },   { "r10", r.r10 },	 { "r11", r.r11 }, { "r12", r.r12 },
-		{ "r13", r.r13 }, { "r14", r.r14 }, { "r15", r.r15 },	 { "cr0", s.cr0 }, { "cr2", s.cr2 },
-		{ "cr3", s.cr3 }, { "cr4", s.cr4 }, { "cr8", s.cr8 },	 { "efer", s.efer },
+		{ "rip", r.rip }, { "rsp", r.rsp }, { "rfl", r.rflags }, { "rax", r.rax },
+		{ "rbx", r.rbx }, { "rcx", r.rcx }, { "rdx", r.rdx },    { "rsi", r.rsi },
+		{ "rdi", r.rdi }, { "rbp", r.rbp }, { "r8", r.r8 },      { "r9", r.r9 },
+		{ "r10", r.r10 }, { "r11", r.r11 }, { "r12", r.r12 },    { "r13", r.r13 },
+		{ "r14", r.r14 }, { "r15", r.r15 }, { "cr0", s.cr0 },    { "cr2", s.cr2 },
+		{ "cr3", s.cr3 }, { "cr4", s.cr4 }, { "cr8", s.cr8 },    { "efer", s.efer },
 	};
 
 	fprintf(out, "vCPU %u:%s\n", vcpu->id, mp.mp_state == KVM_MP_STATE_HALTED ? " halted" : "");
@@ -264,6 +288,6 @@ void arch_vcpu_dump(struct vcpu *vcpu, FILE *out)
 	dump_segment(out, "fs", &s.fs);
 	dump_segment(out, "gs", &s.gs);
 	dump_segment(out, "tr", &s.tr);
-	fprintf(out, "  gdt %016" PRIx64 "+%x idt %016" PRIx64 "+%x\n", (uint64_t)s.gdt.base, s.gdt.limit,
-		(uint64_t)s.idt.base, s.idt.limit);
+	fprintf(out, "  gdt %016" PRIx64 "+%x idt %016" PRIx64 "+%x\n", (uint64_t)s.gdt.base,
+		s.gdt.limit, (uint64_t)s.idt.base, s.idt.limit);
 }

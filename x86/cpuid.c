@@ -188,7 +188,7 @@ static const struct fix {
 	{ LEAF_EXT_FEAT, fix_ext_features }, { LEAF_HYBRID, fix_clear },
 	{ KVM_CPUID_FEATURES, fix_kvm },     { LEAF_AMD_FEAT, fix_amd_features },
 	{ LEAF_SIZES, fix_sizes },           { LEAF_CACHE_AMD, fix_cache_amd },
-	{ LEAF_IDS_AMD, fix_ids_amd },      { LEAF_SVM, fix_clear },
+	{ LEAF_IDS_AMD, fix_ids_amd },       { LEAF_SVM, fix_clear },
 };
 
 /* Levels of the x2APIC topology: threads of a core, cores of the package, end. */

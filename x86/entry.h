@@ -24,6 +24,7 @@ struct x86_entry {
 };
 
 /* Writes the GDT and, for long mode, the page tables to guest memory, and sets the vCPU's registers. */
-int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_entry *entry, struct err *err);
+int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_entry *entry,
+		  struct err *err);
 
 #endif

@@ -10,9 +10,10 @@
 struct kvm_cpuid2;
 
 struct arch_vm {
-	struct kvm_cpuid2 *cpuid; /* KVM_GET_SUPPORTED_CPUID, asked once: it is slow where CPUID traps */
-	unsigned int cpuid_max;   /* entries that fit */
-	bool tsc_deadline;        /* KVM_CAP_TSC_DEADLINE_TIMER */
+	struct kvm_cpuid2
+		*cpuid; /* KVM_GET_SUPPORTED_CPUID, asked once: it is slow where CPUID traps */
+	unsigned int cpuid_max; /* entries that fit */
+	bool tsc_deadline;      /* KVM_CAP_TSC_DEADLINE_TIMER */
 };
 
 #endif

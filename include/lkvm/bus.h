@@ -19,7 +19,7 @@
 struct bus_region {
 	const char *name;
 	uint64_t base;
-	uint64_t size;      /* not 0; base + size does not wrap */
+	uint64_t size;          /* not 0; base + size does not wrap */
 	unsigned int max_width; /* widest access the handlers take: 1, 2, 4 or 8 bytes */
 	/* `off` < size, `off + width` <= size, width is 1, 2, 4 or 8. Values are little-endian numbers. */
 	uint64_t (*read)(struct bus_region *r, uint64_t off, unsigned int width);

@@ -49,8 +49,8 @@ struct machine_config {
 	int copy_fd;  /* gets the console output too, -1: none */
 	bool escape;  /* Ctrl-A commands on in_fd */
 
-	uint64_t timeout_ns; /* 0: none */
-	bool restart;        /* on reset, start again instead of ending */
+	uint64_t timeout_ns;     /* 0: none */
+	bool restart;            /* on reset, start again instead of ending */
 	const sigset_t *signals; /* blocked by the caller; each stops the VM; NULL: none */
 	struct log log;
 };

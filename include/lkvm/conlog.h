@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONLOG_LINE 512        /* bytes of a line that are looked at */
+#define CONLOG_LINE 512 /* bytes of a line that are looked at */
 #define CONLOG_KEEP (16 * 1024)
 
 struct conlog {
@@ -22,7 +22,7 @@ struct conlog {
 	bool panicked;
 	size_t line_len;
 	char line[CONLOG_LINE + 1];
-	uint64_t fed; /* bytes so far */
+	uint64_t fed;           /* bytes so far */
 	char keep[CONLOG_KEEP]; /* a ring; byte n of the console is at n % CONLOG_KEEP */
 };
 

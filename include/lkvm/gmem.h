@@ -37,9 +37,10 @@ struct gmem {
 
 /* How RAM is backed. */
 struct gmem_backing {
-	bool shared;         /* a sealed memfd instead of private anonymous memory */
-	bool hugepages;      /* MADV_HUGEPAGE */
-	const char *hugetlbfs; /* a directory of a hugetlbfs mount, or NULL; excludes the two above */
+	bool shared;    /* a sealed memfd instead of private anonymous memory */
+	bool hugepages; /* MADV_HUGEPAGE */
+	const char
+		*hugetlbfs; /* a directory of a hugetlbfs mount, or NULL; excludes the two above */
 };
 
 /*
@@ -57,7 +58,8 @@ int gmem_read(const struct gmem *gm, uint64_t gpa, void *buf, size_t len)
 	__attribute__((warn_unused_result));
 int gmem_write(const struct gmem *gm, uint64_t gpa, const void *buf, size_t len)
 	__attribute__((warn_unused_result));
-int gmem_zero(const struct gmem *gm, uint64_t gpa, uint64_t len) __attribute__((warn_unused_result));
+int gmem_zero(const struct gmem *gm, uint64_t gpa, uint64_t len)
+	__attribute__((warn_unused_result));
 
 /*
  * The host address of a range within one region, or NULL. For rings and loaders only: the caller keeps
@@ -69,7 +71,7 @@ void *gmem_span(const struct gmem *gm, uint64_t gpa, uint64_t len);
  * Adds the pieces of a range to iov[*iov_nr..iov_max): all or nothing. -EFAULT for a bad range, -E2BIG
  * when iovecs run out.
  */
-int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned int *iov_nr,
-	     unsigned int iov_max) __attribute__((warn_unused_result));
+int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
+	     unsigned int *iov_nr, unsigned int iov_max) __attribute__((warn_unused_result));
 
 #endif

@@ -19,7 +19,7 @@ struct log;
 struct kvm {
 	int dev_fd; /* /dev/kvm */
 	int vm_fd;
-	size_t run_len;       /* bytes of a vCPU's mmap */
+	size_t run_len; /* bytes of a vCPU's mmap */
 	unsigned int cpus_max;
 	uint32_t slots_nr;    /* memory slots handed out so far */
 	bool coalesced_pio;   /* KVM_CAP_COALESCED_PIO */
@@ -53,6 +53,7 @@ void kvm_release(struct kvm *kvm);
 int kvm_check_cap(const struct kvm *kvm, int cap);
 
 /* Adds a memory slot. `host` is page aligned and stays mapped until kvm_release(). */
-int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly, struct err *err);
+int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly,
+		   struct err *err);
 
 #endif

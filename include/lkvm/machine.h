@@ -23,10 +23,11 @@ struct machine;
 /* How it ended, and what a report needs. */
 struct machine_result {
 	struct stop_info stop;
-	char host_note[PROBE_SENTENCE_LEN]; /* why this host cannot run it, after a KVM failure; or "" */
-	uint64_t console_dropped; /* bytes that the reader was too slow for */
-	int console_errno;        /* why output to out_fd ended early, 0 if it did not */
-	int copy_errno;           /* the same for copy_fd */
+	char host_note
+		[PROBE_SENTENCE_LEN]; /* why this host cannot run it, after a KVM failure; or "" */
+	uint64_t console_dropped;     /* bytes that the reader was too slow for */
+	int console_errno;            /* why output to out_fd ended early, 0 if it did not */
+	int copy_errno;               /* the same for copy_fd */
 };
 
 int machine_new(struct machine **out, const struct machine_config *cfg, struct err *err);

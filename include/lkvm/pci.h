@@ -27,8 +27,8 @@ struct pci_function {
 };
 
 struct pci {
-	pthread_mutex_t lock; /* config space and the address register */
-	uint32_t address;     /* CF8 */
+	pthread_mutex_t lock;                         /* config space and the address register */
+	uint32_t address;                             /* CF8 */
 	struct pci_function *functions[PCI_SLOTS_NR]; /* function 0 of each slot; not owned */
 	struct pci_function host_bridge;              /* slot 0 */
 	struct bus_region conf1, ecam;
@@ -36,8 +36,8 @@ struct pci {
 };
 
 /* Claims CF8 to CFF on `pio` and one bus of ECAM at `ecam_gpa` on `mmio`. */
-int pci_init(struct pci *pci, struct bus *pio, struct bus *mmio, uint64_t ecam_gpa, struct stop *stop,
-	     struct err *err);
+int pci_init(struct pci *pci, struct bus *pio, struct bus *mmio, uint64_t ecam_gpa,
+	     struct stop *stop, struct err *err);
 void pci_release(struct pci *pci);
 
 #endif

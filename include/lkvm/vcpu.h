@@ -39,13 +39,14 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool started;
-	int host_cpu;                   /* to pin the thread to, -1: free */
-	_Atomic bool quit;              /* leave the loop at the next exit */
-	uint64_t exits[VCPU_EXITS_NR];  /* written by the vCPU's thread alone */
+	int host_cpu;                  /* to pin the thread to, -1: free */
+	_Atomic bool quit;             /* leave the loop at the next exit */
+	uint64_t exits[VCPU_EXITS_NR]; /* written by the vCPU's thread alone */
 };
 
 /* Creates the vCPU in KVM. The thread starts with vcpu_start(). */
-int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr, struct err *err);
+int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr,
+	      struct err *err);
 int vcpu_start(struct vcpu *vcpu, struct err *err);
 /* Ask a vCPU to leave its loop; any thread. vcpu_join() waits for it. */
 void vcpu_kick_out(struct vcpu *vcpu);

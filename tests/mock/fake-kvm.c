@@ -16,7 +16,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct fake_kvm *fake_kvm_start(void)
 {
-	fake = (struct fake_kvm){ .api_version = KVM_API_VERSION, .cpuid_nr = 20, .missing_cap = -1 };
+	fake = (struct fake_kvm){ .api_version = KVM_API_VERSION,
+				  .cpuid_nr = 20,
+				  .missing_cap = -1 };
 	return &fake;
 }
 

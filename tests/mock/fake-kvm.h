@@ -13,17 +13,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_KVM_DEV "/dev/null"
-#define FAKE_RUN_LEN (3 * 4096)
+#define FAKE_KVM_DEV   "/dev/null"
+#define FAKE_RUN_LEN   (3 * 4096)
 #define FAKE_RING_PAGE 2 /* of the run mapping: the coalesced ring */
 
 struct fake_kvm {
 	/* What the test sets. */
 	int api_version;
-	unsigned int fail_at;   /* the n-th call from 1 fails, 0: none */
+	unsigned int fail_at; /* the n-th call from 1 fails, 0: none */
 	int fail_errno;
-	int missing_cap;        /* KVM_CHECK_EXTENSION of it gives 0; -1: none */
-	unsigned int cpuid_nr;  /* entries of KVM_GET_SUPPORTED_CPUID */
+	int missing_cap;       /* KVM_CHECK_EXTENSION of it gives 0; -1: none */
+	unsigned int cpuid_nr; /* entries of KVM_GET_SUPPORTED_CPUID */
 	/* KVM_RUN: fills `run` and returns 0, or returns a negative errno. Any vCPU's thread. */
 	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
 	void *arg;

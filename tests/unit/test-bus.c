@@ -43,8 +43,12 @@ static void probe_write(struct bus_region *r, uint64_t off, unsigned int width, 
 
 static struct probe make(uint64_t base, uint64_t size, unsigned int max_width)
 {
-	return (struct probe){ .region = { .name = "probe", .base = base, .size = size,
-					   .max_width = max_width, .read = probe_read, .write = probe_write } };
+	return (struct probe){ .region = { .name = "probe",
+					   .base = base,
+					   .size = size,
+					   .max_width = max_width,
+					   .read = probe_read,
+					   .write = probe_write } };
 }
 
 START_TEST(every_width_at_every_address)
@@ -125,7 +129,7 @@ START_TEST(overlaps_are_refused)
 	} tries[] = {
 		{ 0x100, 0x10, -EEXIST }, { 0x0ff, 2, -EEXIST },   { 0x10f, 1, -EEXIST },
 		{ 0x0, 0x1000, -EEXIST }, { 0x108, 2, -EEXIST },   { 0x0, 0x100, 0 },
-		{ 0x110, 1, 0 },	  { 0x0, 0x101, -EEXIST },
+		{ 0x110, 1, 0 },          { 0x0, 0x101, -EEXIST },
 	};
 	struct probe p = make(0x100, 0x10, 1);
 	struct bus bus;

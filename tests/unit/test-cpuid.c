@@ -226,7 +226,8 @@ static void check_amd(struct kvm_cpuid2 *c, unsigned int id, unsigned int cpus_n
 	ck_assert_uint_eq(sizes & 0xff, cpus_nr - 1);
 	ck_assert_uint_eq(1u << (sizes >> 12), pow2(cpus_nr));
 	ck_assert_uint_eq(get(c, 0x80000001, 0)->ecx, 0x75c237f9 | (cpus_nr > 1 ? 2 : 0));
-	ck_assert_uint_eq(get(c, 0x8000000a, 0)->edx, 0); /* SVM's own leaf; its bit is in 0x80000001 */
+	ck_assert_uint_eq(get(c, 0x8000000a, 0)->edx,
+			  0); /* SVM's own leaf; its bit is in 0x80000001 */
 	ck_assert_ptr_null(get(c, 0x80000026, 0));
 	ck_assert_ptr_null(get(c, 0x80000026, 1));
 	ck_assert_ptr_null(get(c, 0x1f, 0)); /* not made where KVM has none */

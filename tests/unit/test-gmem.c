@@ -10,13 +10,13 @@
 #include "unit.h"
 
 /* Two regions that touch, a hole, and a region at the end of the address space. */
-#define A 0x0ULL
+#define A     0x0ULL
 #define A_LEN 0x200000ULL
-#define B 0x200000ULL
+#define B     0x200000ULL
 #define B_LEN 0x1000ULL
-#define C 0x100000000ULL
+#define C     0x100000000ULL
 #define C_LEN 0x2000ULL
-#define D (0xffffffffffffffffULL - 0xfff)
+#define D     (0xffffffffffffffffULL - 0xfff)
 #define D_LEN 0x1000ULL
 
 static const struct gmem_backing plain = { 0 };

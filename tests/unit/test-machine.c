@@ -58,8 +58,16 @@ static void remove_kernel(void)
 static struct machine_config config(void)
 {
 	return (struct machine_config){
-		.dev = FAKE_KVM_DEV, .kernel = kernel_path, .cmdline = "x", .mem = 64 * MIB, .cpus_nr = 1,
-		.acpi = true, .debug_exit = 0xf4, .in_fd = -1, .out_fd = -1, .copy_fd = -1,
+		.dev = FAKE_KVM_DEV,
+		.kernel = kernel_path,
+		.cmdline = "x",
+		.mem = 64 * MIB,
+		.cpus_nr = 1,
+		.acpi = true,
+		.debug_exit = 0xf4,
+		.in_fd = -1,
+		.out_fd = -1,
+		.copy_fd = -1,
 		.log = { .fd = -1 },
 	};
 }
@@ -180,11 +188,16 @@ static const struct {
 	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
 	int status;
 } ends[] = {
-	{ run_poweroff, STATUS_OK },	       { run_reset, STATUS_RESET },
-	{ run_debug_exit, 42 },		       { run_shutdown, STATUS_TRIPLE_FAULT },
-	{ run_internal_error, STATUS_INTERNAL }, { run_fail_entry, STATUS_INTERNAL },
-	{ run_unknown, STATUS_INTERNAL },      { run_efault, STATUS_INTERNAL },
-	{ run_crash_event, STATUS_PANIC },     { run_reset_event, STATUS_RESET },
+	{ run_poweroff, STATUS_OK },
+	{ run_reset, STATUS_RESET },
+	{ run_debug_exit, 42 },
+	{ run_shutdown, STATUS_TRIPLE_FAULT },
+	{ run_internal_error, STATUS_INTERNAL },
+	{ run_fail_entry, STATUS_INTERNAL },
+	{ run_unknown, STATUS_INTERNAL },
+	{ run_efault, STATUS_INTERNAL },
+	{ run_crash_event, STATUS_PANIC },
+	{ run_reset_event, STATUS_RESET },
 	{ run_shutdown_event, STATUS_OK },
 };
 
@@ -253,8 +266,10 @@ static int run_coalesced(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *
 	ring->coalesced_mmio[0] =
 		(struct kvm_coalesced_mmio){ .phys_addr = 0x3f8, .len = 1, .pio = 1, .data = "!" };
 	/* Entries that no device claims, or that lie about their length, are dropped. */
-	ring->coalesced_mmio[1] = (struct kvm_coalesced_mmio){ .phys_addr = 0x3f8, .len = 0, .pio = 1 };
-	ring->coalesced_mmio[2] = (struct kvm_coalesced_mmio){ .phys_addr = 0x3f8, .len = 99, .pio = 1 };
+	ring->coalesced_mmio[1] =
+		(struct kvm_coalesced_mmio){ .phys_addr = 0x3f8, .len = 0, .pio = 1 };
+	ring->coalesced_mmio[2] =
+		(struct kvm_coalesced_mmio){ .phys_addr = 0x3f8, .len = 99, .pio = 1 };
 	ring->coalesced_mmio[3] = (struct kvm_coalesced_mmio){ .phys_addr = ~0ULL, .len = 8 };
 	ring->last = 4;
 	return run_reset(f, vcpu, run);

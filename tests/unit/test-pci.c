@@ -85,7 +85,7 @@ START_TEST(the_extended_space_of_a_function_is_empty)
 	for (uint32_t off = PCI_CONFIG_LEN; off < 4096; off += 4)
 		ck_assert_uint_eq(read_ecam(off, 4), 0);
 	ck_assert_uint_eq(read_ecam(PCI_CONFIG_LEN - 2, 4) >> 16, 0); /* over its end */
-	ck_assert_uint_eq(read_ecam(4095, 4) & 0xff, 0);	      /* into the next function */
+	ck_assert_uint_eq(read_ecam(4095, 4) & 0xff, 0);              /* into the next function */
 }
 END_TEST
 
@@ -117,7 +117,8 @@ START_TEST(only_masked_bits_change)
 			bus_write(&mmio, ECAM + off, &v, 4);
 		for (uint32_t reg = 0; reg < PCI_CONFIG_LEN; reg++) {
 			uint8_t mask = pci.host_bridge.wmask[reg];
-			ck_assert_uint_eq(pci.host_bridge.config[reg], (before[reg] & ~mask) | (v & mask));
+			ck_assert_uint_eq(pci.host_bridge.config[reg],
+					  (before[reg] & ~mask) | (v & mask));
 		}
 	}
 	ck_assert_uint_eq(conf1_read(0, PCI_VENDOR_ID, 4), 0x00081b36);

@@ -22,7 +22,8 @@ static const struct {
 	{ { .reason = STOP_DEBUG_EXIT, .value = 193 }, 199, "guest wrote its status: 193" },
 	{ { .reason = STOP_DEBUG_EXIT, .value = 255 }, 199, "guest wrote its status: 255" },
 	{ { .reason = STOP_RESET, .detail = "x" }, 200, "guest reset: x" },
-	{ { .reason = STOP_PANIC, .detail = "Kernel panic - not syncing: y" }, 201,
+	{ { .reason = STOP_PANIC, .detail = "Kernel panic - not syncing: y" },
+	  201,
 	  "guest panic: Kernel panic - not syncing: y" },
 	{ { .reason = STOP_TRIPLE_FAULT }, 203, "guest triple fault" },
 	{ { .reason = STOP_TIMEOUT }, 205, "timeout" },
@@ -30,7 +31,9 @@ static const struct {
 	{ { .reason = STOP_HOST, .detail = "z" }, 211, "host failure: z" },
 	{ { .reason = STOP_KVM, .detail = "z" }, 212, "KVM failure: z" },
 	{ { .reason = STOP_NONE }, 212, "ended without a reason" },
-	{ { .reason = STOP_SIGNAL, .value = SIGTERM }, 128 + SIGTERM, "stopped by a signal: SIGTERM" },
+	{ { .reason = STOP_SIGNAL, .value = SIGTERM },
+	  128 + SIGTERM,
+	  "stopped by a signal: SIGTERM" },
 	{ { .reason = STOP_SIGNAL, .value = 9999 }, 128 + 9999, "stopped by a signal: SIG?" },
 };
 
