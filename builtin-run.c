@@ -276,20 +276,51 @@ static int find_kernel(struct run *run, struct err *err)
 			 run->kernel);
 }
 
+/* The word "--" in a command line, or its end: what follows is for init, not for the kernel. */
+static const char *find_init_args(const char *line)
+{
+	for (const char *p = line; (p = strstr(p, "--")); p += 2) {
+		bool begins = p == line || p[-1] == ' ';
+
+		if (begins && (p[2] == ' ' || !p[2]))
+			return p;
+	}
+	return line + strlen(line);
+}
+
+static char *join_params(const struct option_strings *params)
+{
+	char *joined = NULL;
+	size_t len;
+	FILE *f = open_memstream(&joined, &len);
+
+	if (!f)
+		return NULL;
+	for (unsigned int i = 0; i < params->nr; i++)
+		fprintf(f, "%s%s", i ? " " : "", params->str[i]);
+	if (fclose(f)) {
+		free(joined);
+		return NULL;
+	}
+	return joined;
+}
+
 static int make_cmdline(struct run *run, struct err *err)
 {
-	const struct option_strings *params = &run->opt.params;
-	const char *sep = "";
-	size_t len;
-	FILE *f = open_memstream(&run->cmdline, &len);
+	char *params = join_params(&run->opt.params);
 
-	if (f && !run->opt.nodefaults) {
-		fputs(board_cmdline, f);
-		sep = " ";
+	if (params && run->opt.nodefaults) {
+		run->cmdline = params;
+	} else if (params) {
+		const char *init = find_init_args(params);
+
+		if (asprintf(&run->cmdline, "%s %.*s%s%s%s%s", board_cmdline, (int)(init - params),
+			     params, init == params || init[-1] == ' ' ? "" : " ",
+			     board_cmdline_tail, *init ? " " : "", init) < 0)
+			run->cmdline = NULL;
+		free(params);
 	}
-	for (unsigned int i = 0; f && i < params->nr; i++, sep = " ")
-		fprintf(f, "%s%s", sep, params->str[i]);
-	if (!f || fclose(f))
+	if (!run->cmdline)
 		return err_host(err, ENOMEM, "no memory for the command line");
 	run->cfg.cmdline = run->cmdline;
 	return 0;

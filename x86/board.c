@@ -31,12 +31,13 @@
 #define INITRDS_MAX 16
 
 /*
- * console: where the user looks, at a rate that makes Linux's driver not wait. earlycon: the boot log
- * until then, by a port that costs no exit (earlycon.h). panic: a panicked guest resets at once.
+ * console: where the user looks, at a rate that makes Linux's driver not wait. panic: a panicked guest
+ * resets at once.
  */
-const char *const board_cmdline =
-	"console=ttyS0,115200 earlycon=uart8250,mmio32,0xfe000000 panic=-1";
-_Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline");
+const char *const board_cmdline = "console=ttyS0,115200 panic=-1";
+/* The boot log until the console is there, by a port that costs no exit (earlycon.h). */
+const char *const board_cmdline_tail = "earlycon=uart8250,mmio32,0xfe000000";
+_Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline_tail");
 
 /* An entry that ends in a dash is followed by `uname -r`. */
 const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-",

@@ -36,8 +36,12 @@ struct board_parts {
 	struct vcpu *boot_cpu;
 };
 
-/* The kernel command line that the machine needs, whatever the user adds. */
+/*
+ * The kernel command line that the machine needs: before what the user adds, which then overrides it,
+ * and after it (an early console prints what came before "quiet" on the line).
+ */
 extern const char *const board_cmdline;
+extern const char *const board_cmdline_tail;
 
 /* Where a kernel is looked for when none was named; NULL ends the list. `release` is uname -r. */
 extern const char *const board_kernels[];
