@@ -26,6 +26,9 @@
 /* A panicked guest that neither resets nor prints for this long is over. */
 #define PANIC_QUIET_NS (5 * NSEC_PER_SEC)
 
+/* So many bytes on the console are more than a guest's greeting: there will be more. */
+#define CONSOLE_BUSY 64
+
 /* What lives from one start to one reset. */
 struct vm {
 	struct kvm kvm;
@@ -46,6 +49,8 @@ struct machine {
 	struct loop_timer timeout;
 	struct loop_timer panic_timer;
 	struct loop_post panic_post;
+	struct loop_post busy_post; /* the console is in use */
+	bool busy;                  /* busy_post was posted; under the console's lock */
 	uint64_t panic_written; /* console bytes when panic_timer was armed */
 	struct loop_fd signal_fd;
 	struct vm vm;
@@ -111,6 +116,17 @@ static void on_console(void *arg, const uint8_t *buf, size_t len)
 	struct machine *m = arg;
 
 	conlog_feed(&m->conlog, buf, len);
+	if (!m->busy && m->conlog.fed >= CONSOLE_BUSY) {
+		m->busy = true;
+		loop_post(m->loop, &m->busy_post);
+	}
+}
+
+static void on_busy_post(struct loop_post *p)
+{
+	struct machine *m = container_of(p, struct machine, busy_post);
+
+	board_speed_up_console(m->vm.board);
 }
 
 static void on_escape(void *arg)
@@ -171,6 +187,7 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	m->timeout.fn = on_timeout;
 	m->panic_timer.fn = on_panic_timer;
 	m->panic_post.fn = on_panic_post;
+	m->busy_post.fn = on_busy_post;
 	conlog_init(&m->conlog, on_panic_line, m);
 	m->loop = loop_new(err);
 	stop_init(&m->stop, m->loop);
@@ -372,6 +389,8 @@ static int vm_run(struct machine *m, struct err *err)
 		coalesced_stop(&m->vm.coalesced);
 	}
 	stop_vcpus(m);
+	/* It is about the board that ends here; a restarted guest's console is busy anew. */
+	loop_post_cancel(m->loop, &m->busy_post);
 	return ret;
 }
 
@@ -388,6 +407,7 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 	if (m->cfg->timeout_ns)
 		loop_timer_set(m->loop, &m->timeout, util_now_ns() + m->cfg->timeout_ns);
 	for (;;) {
+		m->busy = false;
 		ret = vm_build(m, err);
 		if (ret)
 			break;

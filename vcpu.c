@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
 #include <linux/kvm.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -14,6 +13,7 @@
 #include <lkvm/kvm.h>
 #include <lkvm/log.h>
 #include <lkvm/stop.h>
+#include <lkvm/thread.h>
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
 
@@ -221,44 +221,18 @@ static void *vcpu_loop(void *arg)
 	return NULL;
 }
 
-static int pin(pthread_attr_t *attr, int host_cpu)
-{
-	cpu_set_t *set = CPU_ALLOC(host_cpu + 1);
-	size_t len = CPU_ALLOC_SIZE(host_cpu + 1);
-
-	if (!set)
-		return ENOMEM;
-	CPU_ZERO_S(len, set);
-	CPU_SET_S(host_cpu, len, set);
-	int ret = pthread_attr_setaffinity_np(attr, len, set);
-	CPU_FREE(set);
-	return ret;
-}
-
 int vcpu_start(struct vcpu *vcpu, struct err *err)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
 	char name[16];
 
-	pthread_attr_init(&attr);
-	int ret = vcpu->host_cpu >= 0 ? pin(&attr, vcpu->host_cpu) : 0;
-	if (!ret) {
-		/* A thread inherits the mask: every signal is blocked in it from the first moment. */
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		ret = pthread_create(&vcpu->thread, &attr, vcpu_loop, vcpu);
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
-	pthread_attr_destroy(&attr);
-	if (ret && vcpu->host_cpu >= 0)
-		return err_host(err, ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d",
-				vcpu->id, vcpu->host_cpu);
-	if (ret)
-		return err_host(err, ret, "cannot start the thread of vCPU %u", vcpu->id);
-	vcpu->started = true;
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
-	pthread_setname_np(vcpu->thread, name);
+	int ret = thread_start(&vcpu->thread, name, vcpu->host_cpu, vcpu_loop, vcpu);
+	if (ret && vcpu->host_cpu >= 0)
+		return err_host(err, -ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d", vcpu->id,
+				vcpu->host_cpu);
+	if (ret)
+		return err_host(err, -ret, "cannot start the thread of vCPU %u", vcpu->id);
+	vcpu->started = true;
 	return 0;
 }
 

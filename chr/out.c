@@ -14,6 +14,7 @@
 #include <lkvm/chr-fd.h>
 #include <lkvm/chr-out.h>
 #include <lkvm/log.h>
+#include <lkvm/thread.h>
 #include <lkvm/util.h>
 
 #define OUT_CHUNK    16384u /* bytes for one write(2) */
@@ -260,19 +261,6 @@ static int out_init_memory(struct chr_out *out, size_t buf_len)
 	return out->cancel_fd < 0 ? -errno : 0;
 }
 
-/* With every signal blocked from the start: signals are the main thread's, and EPIPE is an error here. */
-static int out_start(struct chr_out *out)
-{
-	sigset_t all, old;
-	int ret;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&out->thread, NULL, out_thread, out);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return ret;
-}
-
 static void out_release(struct chr_out *out)
 {
 	chr_fd_release(&out->fd);
@@ -303,7 +291,7 @@ struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const stru
 	chr_fd_init(&out->fd, fd, O_WRONLY);
 	ret = out_init_memory(out, buf_len);
 	if (ret == 0)
-		ret = out_start(out);
+		ret = thread_start(&out->thread, "console", -1, out_thread, out);
 	if (ret < 0) {
 		err_host(err, -ret, "cannot make the buffer of the %s", name);
 		out_release(out);

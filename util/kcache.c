@@ -34,6 +34,8 @@ struct trailer {
 #define ENTRY_SUFFIX   ".vmlinux"
 #define ENTRY_NAME_LEN (32 + sizeof(ENTRY_SUFFIX))
 #define TMP_PREFIX     ".new-"
+#define INDEX_AGE_MAX  (30 * 24 * 3600) /* seconds; it is made anew when it is missed */
+#define USE_STEP       (24 * 3600) /* seconds */
 #define TMP_AGE_MAX    600 /* seconds: no writer that lives takes so long */
 
 static void entry_name(const struct kcache_key *key, char name[ENTRY_NAME_LEN])
@@ -47,6 +49,12 @@ static bool is_entry(const char *name)
 {
 	return strlen(name) == ENTRY_NAME_LEN - 1 && strspn(name, "0123456789abcdef") == 32 &&
 	       strcmp(name + 32, ENTRY_SUFFIX) == 0;
+}
+
+static bool is_index(const char *name)
+{
+	return strlen(name) == 16 + strlen(".index") && strspn(name, "0123456789abcdef") == 16 &&
+	       strcmp(name + 16, ".index") == 0;
 }
 
 static uint64_t trailer_sum(const struct trailer *t)
@@ -155,9 +163,13 @@ static int open_entry(struct kcache_entry *e, int dir_fd, const char *name)
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return -EBADMSG;
 	e->src.size = (uint64_t)st.st_size;
-	/* The time of its last use decides which entry goes when the cache is full. */
-	(void)futimens(fd, NULL);
-	return 0;
+	/*
+	 * The time of its last use decides which entry goes when the cache is full. To the day is
+	 * enough, and keeps the stamp of an entry that is in use (kindex.h).
+	 */
+	if (st.st_mtime < time(NULL) - USE_STEP)
+		(void)futimens(fd, NULL);
+	return kstamp_fd(fd, &e->stamp);
 }
 
 int kcache_open(struct kcache_entry *e, const char *dir, const struct kcache_key *key)
@@ -200,7 +212,8 @@ int kcache_read(struct kcache_entry *e, uint64_t off, void *buf, uint64_t len)
 
 		if (src_read(&e->src, off, to, n, &err) < 0)
 			return -EBADMSG;
-		e->sum = sum_add(e->sum, to, n);
+		if (!e->trusted)
+			e->sum = sum_add(e->sum, to, n);
 		to += n;
 		off += n;
 		len -= n;
@@ -210,7 +223,12 @@ int kcache_read(struct kcache_entry *e, uint64_t off, void *buf, uint64_t len)
 
 int kcache_check(const struct kcache_entry *e)
 {
-	return e->sum == e->want ? 0 : -EBADMSG;
+	return e->trusted || e->sum == e->want ? 0 : -EBADMSG;
+}
+
+void kcache_trust(struct kcache_entry *e, const struct kstamp *intact)
+{
+	e->trusted = kstamp_equal(&e->stamp, intact);
 }
 
 void kcache_remove(const char *dir, const struct kcache_key *key)
@@ -249,6 +267,9 @@ static void survey_file(struct survey *s, int dir_fd, const char *name)
 			unlinkat(dir_fd, name, 0);
 		return;
 	}
+	/* An index is small, but there is one for every image that ever was. */
+	if (is_index(name) && st.st_mtime < time(NULL) - INDEX_AGE_MAX)
+		unlinkat(dir_fd, name, 0);
 	if (!is_entry(name))
 		return;
 	if (s->entries == 0 || older(&st.st_mtim, &s->oldest_used)) {

@@ -259,8 +259,8 @@ static int add_buffer(struct walk *w, const struct vring_desc *d)
 	if (!write && w->writable)
 		return broken(w, "a readable descriptor after a writable one");
 	w->writable |= write;
-	/* The queue's size bounds a chain, in whatever tables it is (2.7.5.3.1). */
-	if (++w->total > w->vq->size)
+	/* The queue's size bounds a chain, in whatever tables it is (2.7.5.3.1), 32 bits its bytes (2.7.5.2). */
+	if (++w->total > w->vq->size || d->len > UINT32_MAX - c->out_len - c->in_len)
 		w->unusable = true;
 	if (w->unusable)
 		return 0;
@@ -287,11 +287,13 @@ static int enter_table(struct walk *w, const struct vring_desc *d)
 		return broken(w, "an indirect descriptor in an indirect table");
 	if (d->flags & DESC_F_NEXT)
 		return broken(w, "an indirect descriptor that has a next");
-	if (!d->len || d->len % sizeof(*d))
+	/* One of length 0 has no first entry, which step() finds. */
+	if (d->len % sizeof(*d))
 		return broken(w, "an indirect table of a wrong length");
-	/* `next` has 16 bits, so no longer table can be used; the walk below stays inside it. */
-	if (d->len / sizeof(*d) > 65536)
+	/* Indices have 16 bits, and so has a count of them (HD-34). */
+	if (d->len / sizeof(*d) > UINT16_MAX)
 		return broken(w, "an indirect table that is too long");
+	w->pieces_nr = 0;
 	if (gmem_map(w->vq->vd->gm, d->addr, d->len, w->pieces, &w->pieces_nr, ARRAY_SIZE(w->pieces)))
 		return broken(w, "an indirect table outside memory");
 	w->table = NULL;
@@ -349,11 +351,8 @@ static int next_head(struct virtqueue *vq, uint16_t *head)
 		virtio_fault(vq->vd, "queue %u: more available than the queue holds", vq->index);
 		return -EPROTO;
 	}
+	/* An index like any other: the walk checks it. */
 	*head = load16(&vq->avail->ring[vq->next_avail & (vq->size - 1)]);
-	if (*head >= vq->size) {
-		virtio_fault(vq->vd, "queue %u: head %u of %u descriptors", vq->index, *head, vq->size);
-		return -EPROTO;
-	}
 	return 1;
 }
 

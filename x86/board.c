@@ -32,9 +32,9 @@
 
 /*
  * console: where the user looks, at a rate that makes Linux's driver not wait. panic: a panicked guest
- * resets at once.
+ * resets at once. pci: no search of all slots for chipsets with quirks, which costs 200 exits.
  */
-const char *const board_cmdline = "console=ttyS0,115200 panic=-1";
+const char *const board_cmdline = "console=ttyS0,115200 panic=-1 pci=noearly";
 /* The boot log until the console is there, by a port that costs no exit (earlycon.h). */
 const char *const board_cmdline_tail = "earlycon=uart8250,mmio32,0xfe000000";
 _Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline_tail");
@@ -88,34 +88,32 @@ static int add_serials(struct board *b, struct err *err)
 			return ret;
 		b->serials_nr++;
 	}
-	/* A host without it takes an exit more for each byte. */
-	coalesced_add(p->coalesced, true, serial_places[0].port, 1);
 	return 0;
 }
 
-/*
- * The boot log's port. Where the host can, its register page is read-only memory and the writes are
- * queued, so that a byte costs no exit to user space; elsewhere both trap.
- */
-static int add_earlycon(struct board *b, struct err *err)
+/* The boot log's register page as read-only memory, and its writes queued: no exit to user space a byte. */
+static void map_earlycon(struct board *b)
 {
-	struct board_parts *p = &b->p;
+	struct err err = ERR_INIT;
 
-	int ret = earlycon_init(&b->earlycon, p->mmio, GPA_EARLYCON, p->chr, err);
-	if (ret)
-		return ret;
-	b->built |= 1u << PART_EARLYCON;
-	if (!kvm_check_cap(p->kvm, KVM_CAP_READONLY_MEM))
-		return 0;
-	b->earlycon_page = mmap(NULL, EARLYCON_LEN, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!kvm_check_cap(b->p.kvm, KVM_CAP_READONLY_MEM))
+		return;
+	b->earlycon_page =
+		mmap(NULL, EARLYCON_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (b->earlycon_page == MAP_FAILED)
-		return err_host(err, errno, "no memory for a page");
+		return;
 	earlycon_page(b->earlycon_page);
-	ret = kvm_add_memory(p->kvm, GPA_EARLYCON, EARLYCON_LEN, b->earlycon_page, true, err);
-	if (!ret)
-		coalesced_add(p->coalesced, false, GPA_EARLYCON, 4);
-	return ret;
+	if (kvm_add_memory(b->p.kvm, GPA_EARLYCON, EARLYCON_LEN, b->earlycon_page, true, &err))
+		log_debug(&b->p.cfg->log, "the boot log costs exits: %s", err.msg);
+	else
+		coalesced_add(b->p.coalesced, false, GPA_EARLYCON, 4);
+}
+
+/* Each of KVM's calls here waits for a grace period, milliseconds on some hosts. */
+void board_speed_up_console(struct board *b)
+{
+	map_earlycon(b);
+	coalesced_add(b->p.coalesced, true, serial_places[0].port, 1);
 }
 
 static int add_devices(struct board *b, struct err *err)
@@ -151,8 +149,9 @@ static int add_devices(struct board *b, struct err *err)
 	if (cfg->debug_exit >= 0)
 		ADD(PART_DEBUG_EXIT,
 		    debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));
+	ADD(PART_EARLYCON, earlycon_init(&b->earlycon, p->mmio, GPA_EARLYCON, p->chr, err));
 #undef ADD
-	return p->chr ? add_earlycon(b, err) : 0;
+	return 0;
 }
 
 struct board *board_new(const struct board_parts *parts, struct err *err)

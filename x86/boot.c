@@ -52,9 +52,9 @@ static int load_vmlinux(const struct gmem *gm, const struct boot_request *req, s
 	if (req->how == BOOT_BZIMAGE)
 		return err_usage(err, "kernel %s is an ELF file, so --boot bzimage cannot boot it",
 				 req->kernel->name);
-	ret = vmlinux_parse(req->kernel, &vm, err);
+	ret = vmlinux_parse(req->kernel, true, &vm, err);
 	if (ret == 0)
-		ret = vmlinux_load(gm, req->kernel, &vm, true, NULL, out, err);
+		ret = vmlinux_load(gm, req->kernel, &vm, NULL, out, err);
 	plain_header(&out->hdr);
 	*how = out->pvh ? "vmlinux, PVH" : "vmlinux, 64-bit entry";
 	return ret;

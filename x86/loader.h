@@ -79,18 +79,24 @@ struct vmlinux {
 	const Elf64_Phdr
 		*segs[VMLINUX_PHDRS_MAX]; /* PT_LOAD that occupy memory, ascending by p_paddr */
 	unsigned int segs_nr;
-	uint64_t pvh_entry; /* from the note, 0: no note */
+	uint64_t pvh_entry; /* from the note, 0: none, or not wanted */
 };
 
 bool vmlinux_probe(const uint8_t *head, size_t len);
-int vmlinux_parse(const struct src *src, struct vmlinux *vm, struct err *err);
+/* The notes are looked at only when the PVH entry is wanted; a cached kernel may have lost them. */
+int vmlinux_parse(const struct src *src, bool pvh, struct vmlinux *vm, struct err *err);
 /*
- * Copies the segments and fills out->{gpa,len,entry,pvh}. The PVH entry is taken when `pvh` and the
- * kernel has one. `cached` is NULL, or the entry that `src` belongs to: it is then read in the order of
+ * Copies the segments and fills out->{gpa,len,entry,pvh}. The PVH entry is taken when there is one.
+ * `cached` is NULL, or the entry that `src` belongs to: it is then read in the order of
  * vmlinux_ranges(), and -EBADMSG means that it is damaged; guest memory is then as it was.
  */
-int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmlinux *vm, bool pvh,
+int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmlinux *vm,
 		 struct kcache_entry *cached, struct loaded *out, struct err *err);
+/*
+ * Takes the zeros at the end of each segment out of the file part, in `vm` and in the headers of `elf`,
+ * the bytes it was parsed from: memory is zero already, and neither the copy nor the cache need them.
+ */
+void vmlinux_trim(struct vmlinux *vm, uint8_t *elf);
 /* The parts of the file that a later load reads, in its order. Returns their number. */
 #define VMLINUX_RANGES_MAX (2 + VMLINUX_PHDRS_MAX)
 unsigned int vmlinux_ranges(const struct vmlinux *vm, struct kcache_range out[VMLINUX_RANGES_MAX]);

@@ -14,8 +14,36 @@ struct unpack {
 	const struct gmem *gm;
 	const struct boot_request *req;
 	struct kcache_key key;
+	struct kindex known; /* what was learned of the image before, if `is_known` */
+	bool is_known;
+	uint64_t begin_ns; /* before anything was read */
 	struct loaded *out;
 };
+
+/* The image's key: from what is known of it, else from its content. */
+static int find_key(struct unpack *u, struct err *err)
+{
+	const struct boot_request *req = u->req;
+	struct kstamp stamp;
+
+	u->begin_ns = kindex_now_ns();
+	u->is_known = req->kernel->fd >= 0 && kstamp_fd(req->kernel->fd, &stamp) == 0 &&
+		      kindex_load(req->cache_dir, &stamp, &u->known) == 0;
+	if (!u->is_known)
+		return kcache_key(req->kernel, &u->key, err);
+	memcpy(u->key.hash, u->known.key, sizeof(u->key.hash));
+	return 0;
+}
+
+/* Both were read as a whole: the next boot need not. */
+static void learn(const struct unpack *u, const struct kcache_entry *e)
+{
+	struct kindex ix = { .entry = e->stamp, .read_ns = u->begin_ns };
+
+	memcpy(ix.key, u->key.hash, sizeof(ix.key));
+	if (u->req->kernel->fd >= 0 && kstamp_fd(u->req->kernel->fd, &ix.image) == 0)
+		kindex_store(u->req->cache_dir, &ix);
+}
 
 /* True when the cache had the kernel and it is loaded. Everything else is a miss. */
 static bool from_cache(struct unpack *u)
@@ -30,9 +58,16 @@ static bool from_cache(struct unpack *u)
 		log_debug(req->log, "no cached kernel in %s: %s", req->cache_dir, strerror(-ret));
 		return false;
 	}
-	ret = vmlinux_parse(&e.src, &vm, &err);
+	if (u->is_known)
+		kcache_trust(&e, &u->known.entry);
+	if (e.trusted)
+		log_debug(req->log, "kernel %s and its cached form are as when last checked",
+			  req->kernel->name);
+	ret = vmlinux_parse(&e.src, false, &vm, &err);
 	if (ret == 0)
-		ret = vmlinux_load(u->gm, &e.src, &vm, false, &e, u->out, &err);
+		ret = vmlinux_load(u->gm, &e.src, &vm, &e, u->out, &err);
+	if (ret == 0 && !e.trusted)
+		learn(u, &e);
 	kcache_close(&e);
 	if (ret == 0)
 		return true;
@@ -94,9 +129,11 @@ static int load_elf(struct unpack *u, const struct decompressed *elf, struct err
 		return 0;
 	}
 	src_init_mem(&src, "decompressed kernel", name, elf->data, elf->len);
-	ret = vmlinux_parse(&src, &vm, err);
-	if (ret == 0)
-		ret = vmlinux_load(u->gm, &src, &vm, false, NULL, u->out, err);
+	ret = vmlinux_parse(&src, false, &vm, err);
+	if (ret == 0) {
+		vmlinux_trim(&vm, elf->data);
+		ret = vmlinux_load(u->gm, &src, &vm, NULL, u->out, err);
+	}
 	if (ret < 0)
 		return ret;
 	if (u->req->cache_dir)
@@ -134,7 +171,7 @@ int unpack_load(const struct gmem *gm, const struct boot_request *req, const str
 	}
 	*how = "vmlinux from the image, 64-bit entry";
 	if (req->cache_dir) {
-		ret = kcache_key(req->kernel, &u.key, err);
+		ret = find_key(&u, err);
 		if (ret < 0)
 			return ret;
 		if (from_cache(&u)) {

@@ -158,7 +158,6 @@ static int read_notes(const struct src *src, const Elf64_Phdr *p, struct vmlinux
 /* Finds the PVH entry. A kernel without notes, or with others, has none. */
 static int find_pvh(const struct src *src, struct vmlinux *vm, struct err *err)
 {
-	vm->pvh_entry = 0;
 	for (unsigned int i = 0; i < vm->phdrs_nr; i++) {
 		const Elf64_Phdr *p = &vm->phdrs[i];
 		int ret;
@@ -180,7 +179,7 @@ static int find_pvh(const struct src *src, struct vmlinux *vm, struct err *err)
 	return 0;
 }
 
-int vmlinux_parse(const struct src *src, struct vmlinux *vm, struct err *err)
+int vmlinux_parse(const struct src *src, bool pvh, struct vmlinux *vm, struct err *err)
 {
 	int ret = src_read(src, 0, &vm->ehdr, sizeof(vm->ehdr), err);
 
@@ -192,9 +191,30 @@ int vmlinux_parse(const struct src *src, struct vmlinux *vm, struct err *err)
 	ret = src_read(src, vm->ehdr.e_phoff, vm->phdrs, vm->phdrs_nr * sizeof(vm->phdrs[0]), err);
 	if (ret == 0)
 		ret = collect_segments(src, vm, err);
-	if (ret == 0)
+	vm->pvh_entry = 0;
+	if (ret == 0 && pvh)
 		ret = find_pvh(src, vm, err);
 	return ret;
+}
+
+static uint64_t trimmed_len(const uint8_t *data, uint64_t len)
+{
+	while (len >= 8 && !get_le64(data + len - 8))
+		len -= 8;
+	while (len && !data[len - 1])
+		len--;
+	return len;
+}
+
+void vmlinux_trim(struct vmlinux *vm, uint8_t *elf)
+{
+	for (unsigned int i = 0; i < vm->phdrs_nr; i++) {
+		Elf64_Phdr *p = &vm->phdrs[i];
+
+		if (p->p_type == PT_LOAD && p->p_memsz)
+			p->p_filesz = trimmed_len(elf + p->p_offset, p->p_filesz);
+	}
+	memcpy(elf + vm->ehdr.e_phoff, vm->phdrs, vm->phdrs_nr * sizeof(vm->phdrs[0]));
 }
 
 unsigned int vmlinux_ranges(const struct vmlinux *vm, struct kcache_range out[VMLINUX_RANGES_MAX])
@@ -268,13 +288,13 @@ static void clear_segments(const struct gmem *gm, const struct vmlinux *vm)
 		       vm->segs[i]->p_filesz);
 }
 
-int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmlinux *vm, bool pvh,
+int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmlinux *vm,
 		 struct kcache_entry *cached, struct loaded *out, struct err *err)
 {
 	const Elf64_Phdr *last = vm->segs[vm->segs_nr - 1];
 	int ret;
 
-	*out = (struct loaded){ .gpa = vm->segs[0]->p_paddr, .pvh = pvh && vm->pvh_entry };
+	*out = (struct loaded){ .gpa = vm->segs[0]->p_paddr, .pvh = vm->pvh_entry != 0 };
 	out->len = last->p_paddr + last->p_memsz - out->gpa;
 	out->entry = out->pvh ? vm->pvh_entry : vm->ehdr.e_entry;
 	if (!is_loaded(vm, out->entry))

@@ -56,6 +56,12 @@ void board_free(struct board *board);
 /* Loads kernel, initrds, command line and tables, and sets the boot CPU to enter. */
 int board_load(struct board *board, struct err *err);
 
+/*
+ * The console is in use: takes what makes it cheaper per byte and costs time to set up, which a guest
+ * that prints little must not pay for. On the loop, once.
+ */
+void board_speed_up_console(struct board *board);
+
 /* For --dry-run: devices, tables and how the kernel is entered, a line each. */
 void board_describe(const struct board *board, FILE *out);
 

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <lkvm/kindex.h>
 #include <lkvm/src.h>
 
 #define KCACHE_ENTRIES_MAX 8
@@ -38,6 +39,8 @@ struct kcache_entry {
 	struct src src; /* the kernel, at the offsets of the original */
 	uint64_t sum;   /* of what was read so far */
 	uint64_t want;  /* the same from the trailer */
+	struct kstamp stamp; /* of the entry's file */
+	bool trusted;   /* known to be intact (kindex.h): nothing is summed up */
 };
 
 /* The key of an image, from its whole content. Fails when it cannot be read. */
@@ -53,6 +56,8 @@ void kcache_close(struct kcache_entry *e);
  */
 int kcache_read(struct kcache_entry *e, uint64_t off, void *buf, uint64_t len)
 	__attribute__((warn_unused_result));
+/* After kcache_open(), with the stamp of the entry when it was last read and found intact. */
+void kcache_trust(struct kcache_entry *e, const struct kstamp *intact);
 /* After the last range: 0, or -EBADMSG when anything that was read is not what was stored. */
 int kcache_check(const struct kcache_entry *e) __attribute__((warn_unused_result));
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: x86/vmlinux.c util/kcache.c util/src.c util/err.c util/util.c gmem.c
+// LINK: x86/vmlinux.c util/kcache.c util/kindex.c util/src.c util/err.c util/util.c gmem.c
 /*
  * A cache entry. The input is first a damaged entry's file, then a kernel that is stored and comes back:
  * what passes the checksum is what was stored, and loads like the original.
@@ -43,9 +43,9 @@ static int load(struct gmem *gm, struct loaded *out)
 
 	if (ret < 0)
 		return ret;
-	ret = vmlinux_parse(&e.src, &vm, &err);
+	ret = vmlinux_parse(&e.src, false, &vm, &err);
 	if (ret == 0)
-		ret = vmlinux_load(gm, &e.src, &vm, false, &e, out, &err);
+		ret = vmlinux_load(gm, &e.src, &vm, &e, out, &err);
 	kcache_close(&e);
 	return ret;
 }
@@ -76,11 +76,11 @@ static void store_and_load(const uint8_t *data, size_t size)
 	uint8_t *copy;
 
 	src_init_mem(&src, "kernel", "input", data, size);
-	if (vmlinux_parse(&src, &vm, &err) < 0)
+	if (vmlinux_parse(&src, false, &vm, &err) < 0)
 		return;
 	FUZZ_CHECK(kcache_store(dir, &key, data, ranges, vmlinux_ranges(&vm, ranges)) == 0);
 	gm = fuzz_gmem(RAM);
-	if (vmlinux_load(gm, &src, &vm, false, NULL, &first, &err) < 0) {
+	if (vmlinux_load(gm, &src, &vm, NULL, &first, &err) < 0) {
 		FUZZ_CHECK(load(gm, &second) == -EINVAL);
 		return;
 	}

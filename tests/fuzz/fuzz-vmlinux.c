@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: x86/vmlinux.c util/kcache.c util/src.c util/err.c util/util.c gmem.c
+// LINK: x86/vmlinux.c util/kcache.c util/kindex.c util/src.c util/err.c util/util.c gmem.c
 /*
  * An ELF file. What loads lies in RAM, its entry in what was loaded; every byte of RAM outside the
  * segments stays zero, and each segment holds what the file says.
@@ -37,30 +37,33 @@ static void check_ranges(const struct vmlinux *vm, size_t size)
 		FUZZ_CHECK(range_ok(ranges[i].off, ranges[i].len, size));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void run(const uint8_t *data, size_t size, bool pvh)
 {
+	struct gmem *gm = fuzz_gmem(RAM);
 	struct err err = ERR_INIT;
+	struct loaded out;
 	struct vmlinux vm;
 	struct src src;
+	int ret;
 
 	src_init_mem(&src, "kernel", "input", data, size);
-	if (vmlinux_parse(&src, &vm, &err) < 0) {
-		FUZZ_CHECK(err.kind == ERR_USAGE);
-		return 0;
+	ret = vmlinux_parse(&src, pvh, &vm, &err);
+	if (ret == 0) {
+		check_ranges(&vm, size);
+		ret = vmlinux_load(gm, &src, &vm, NULL, &out, &err);
 	}
-	FUZZ_CHECK(err.kind == ERR_NONE);
-	check_ranges(&vm, size);
-	for (int pvh = 0; pvh < 2; pvh++) {
-		struct gmem *gm = fuzz_gmem(RAM);
-		struct loaded out;
-		int ret = vmlinux_load(gm, &src, &vm, pvh, NULL, &out, &err);
+	FUZZ_CHECK((ret < 0) == (err.kind != ERR_NONE));
+	FUZZ_CHECK(ret == 0 || err.kind == ERR_USAGE);
+	if (ret < 0)
+		return;
+	check_memory(gm, data, &vm);
+	FUZZ_CHECK(out.entry >= out.gpa && out.entry - out.gpa < out.len);
+	FUZZ_CHECK(!out.pvh || (pvh && out.entry == vm.pvh_entry));
+}
 
-		FUZZ_CHECK((ret < 0) == (err.kind != ERR_NONE));
-		if (ret < 0)
-			return 0;
-		check_memory(gm, data, &vm);
-		FUZZ_CHECK(out.entry - out.gpa < out.len);
-		FUZZ_CHECK(!out.pvh || (pvh && out.entry == vm.pvh_entry));
-	}
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	run(data, size, false);
+	run(data, size, true);
 	return 0;
 }

@@ -128,12 +128,13 @@ void arena_read(struct arena *a, uint64_t gpa, void *buf, size_t len)
 }
 
 #define PUT(bits, order)                                                                           \
-	uint8_t *host = at(a, gpa, bits / 8);                                                      \
 	uint##bits##_t le = htole##bits(v);                                                        \
-	if ((uintptr_t)host % (bits / 8))                                                          \
-		memcpy(host, &le, sizeof(le));                                                     \
-	else                                                                                       \
-		__atomic_store_n((uint##bits##_t *)(void *)host, le, order);                       \
+	if (gpa % (bits / 8)) {                                                                    \
+		arena_write(a, gpa, &le, sizeof(le));                                              \
+		return;                                                                            \
+	}                                                                                          \
+	uint8_t *host = at(a, gpa, bits / 8);                                                      \
+	__atomic_store_n((uint##bits##_t *)(void *)host, le, order);                               \
 	memcpy(a->shadow + off_of(a, host), &le, sizeof(le))
 
 void arena_put16(struct arena *a, uint64_t gpa, uint16_t v)
@@ -185,6 +186,11 @@ void arena_permit(struct arena *a, uint64_t gpa, uint64_t len)
 	}
 }
 
+void arena_forbid(struct arena *a)
+{
+	memset(a->leave, 0, MAP_LEN);
+}
+
 uint64_t arena_stray(struct arena *a)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(layout); i++) {
@@ -206,7 +212,7 @@ void arena_settle(struct arena *a)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(layout); i++)
 		memcpy(a->shadow + layout[i].off, a->gm.regions[i].host, layout[i].size);
-	memset(a->leave, 0, MAP_LEN);
+	arena_forbid(a);
 }
 
 void arena_protect(struct arena *a, uint64_t gpa, uint64_t len, bool on)

@@ -57,6 +57,8 @@ uint16_t arena_acquire16(struct arena *a, uint64_t gpa);
 
 /* Devices may write here; what is not RAM is skipped. */
 void arena_permit(struct arena *a, uint64_t gpa, uint64_t len);
+/* From now on nothing may be written. */
+void arena_forbid(struct arena *a);
 /* The first address that changed without leave, or ARENA_CLEAN. */
 uint64_t arena_stray(struct arena *a);
 /* What stands now is what should stand, and nothing may be written. */

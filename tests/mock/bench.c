@@ -46,6 +46,27 @@ static void *serve_loop(void *arg)
 	return NULL;
 }
 
+struct hello {
+	struct loop_post post;
+	atomic_bool said;
+};
+
+static void say_hello(struct loop_post *p)
+{
+	atomic_store(&container_of(p, struct hello, post)->said, true);
+}
+
+/* Returns when the thread is in loop_run(): from then on calls are its to run. */
+static void start_thread(pthread_t *t, struct loop *loop)
+{
+	struct hello hello = { .post.fn = say_hello };
+
+	loop_post(loop, &hello.post);
+	MUST(pthread_create(t, NULL, serve_loop, loop) == 0);
+	while (!atomic_load(&hello.said))
+		sched_yield();
+}
+
 static void add_canary(struct bench *b)
 {
 	MUST(mini_init(&b->canary, &b->a.gm, &b->log, b->loops[0]) == 0);
@@ -76,7 +97,7 @@ void bench_init(struct bench *b, const struct bench_opts *o)
 		MUST((b->loops[i] = loop_new(&err)));
 	b->log = (struct log){ .fd = memfd_create("log", MFD_CLOEXEC), .level = LOG_DEBUG };
 	for (unsigned int i = 0; b->o.threads && i < b->o.loops; i++)
-		MUST(pthread_create(&b->threads[i], NULL, serve_loop, b->loops[i]) == 0);
+		start_thread(&b->threads[i], b->loops[i]);
 	add_canary(b);
 	testdev_init(&b->td, &b->a.gm, &b->log, b->o.queues, b->o.size, b->loops, b->o.loops);
 	drv_init(&b->d, b->o.transport, &b->a, &b->td.vd);
@@ -166,10 +187,11 @@ void bench_prepare(struct bench *b, uint64_t features)
 		struct drv_ring *r = &b->d.rings[q];
 
 		/* A driver keeps the memory of its rings as long as it fits. */
-		if (r->d && r->size == b->o.size)
+		if (r->d && r->size == b->o.size && !r->odd)
 			ring_make_at(&b->d, q, r->size, r->desc, r->avail, r->used);
 		else
 			ring_make(&b->d, q, b->o.size);
+		r->odd = false;
 		ring_enable(r);
 	}
 }

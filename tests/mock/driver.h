@@ -70,6 +70,7 @@ struct drv_ring {
 	uint16_t q, size;
 	uint64_t desc, avail, used;
 	bool event_idx;
+	bool odd; /* its areas are a test's: not to be used again */
 	uint16_t avail_idx; /* what is or will be published */
 	uint16_t kicked;    /* avail_idx at the last look at whether to kick */
 	uint16_t last_used;

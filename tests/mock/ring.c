@@ -41,7 +41,7 @@ void ring_make_at(struct drv *d, uint16_t q, uint16_t size, uint64_t desc, uint6
 	struct drv_ring *r = &d->rings[q];
 
 	ring_free(r);
-	*r = (struct drv_ring){ .d = d, .q = q, .size = size, .desc = desc, .avail = avail, .used = used };
+	*r = (struct drv_ring){ .d = d, .q = q, .size = size, .desc = desc, .avail = avail, .used = used, .odd = true };
 	r->event_idx = d->features & VIRTIO_BIT(VIRTIO_F_EVENT_IDX);
 	r->next = calloc(size, sizeof(*r->next));
 	r->spare = calloc(size, sizeof(*r->spare));
@@ -67,6 +67,7 @@ void ring_make(struct drv *d, uint16_t q, uint16_t size)
 		used = arena_alloc(d->a, RING_USED_LEN(size), 4);
 	}
 	ring_make_at(d, q, size, desc, avail, used);
+	d->rings[q].odd = false;
 }
 
 void ring_enable(struct drv_ring *r)

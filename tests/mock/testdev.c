@@ -51,14 +51,14 @@ static void stop(struct virtio_device *vd)
 }
 
 /* Returns the bytes written. */
-static uint32_t serve(struct testdev *td, const struct vq_chain *c)
+static uint32_t serve(struct testdev *td, struct testdev_queue *q, const struct vq_chain *c)
 {
 	uint64_t n = MIN(c->in_len, (uint64_t)TESTDEV_MAX);
 
-	memset(td->bytes, TESTDEV_FILL, n);
-	vq_copy_out(c, 0, td->bytes, n);
+	memset(q->bytes, TESTDEV_FILL, n);
+	vq_copy_out(c, 0, q->bytes, n);
 	td->served++;
-	return (uint32_t)vq_copy_in(c, 0, td->bytes, n);
+	return (uint32_t)vq_copy_in(c, 0, q->bytes, n);
 }
 
 static void put_back(struct testdev *td, struct testdev_queue *q, struct testdev_req *r)
@@ -73,7 +73,7 @@ static void push(struct testdev *td, struct testdev_queue *q, struct testdev_req
 	/* A request of before a reset has no memory to write to any more. */
 	bool live = r->chain.epoch == q->vq->epoch;
 
-	vq_push(q->vq, &r->chain, r->ok && live ? serve(td, &r->chain) : 0);
+	vq_push(q->vq, &r->chain, r->ok && live ? serve(td, q, &r->chain) : 0);
 	put_back(td, q, r);
 }
 
@@ -92,6 +92,8 @@ static void take(struct testdev *td, struct testdev_queue *q, struct testdev_req
 	enum testdev_mode mode = td->mode;
 
 	td->taken++;
+	if (td->on_take)
+		td->on_take(td);
 	td->out_len = r->chain.out_len;
 	td->in_len = r->chain.in_len;
 	r->ok = mode != TESTDEV_FAIL;
@@ -226,6 +228,7 @@ static void make_queue(struct testdev *td, unsigned int n, uint16_t size)
 	q->spare = calloc(size, sizeof(*q->spare));
 	q->held = calloc(size, sizeof(*q->held));
 	q->done = calloc(size, sizeof(*q->done));
+	q->bytes = malloc(TESTDEV_MAX);
 	q->post.fn = on_done;
 	for (unsigned int i = 0; i < size; i++) {
 		q->reqs[i].chain.iov = q->iovs + (size_t)i * VQ_IOVS(size);
@@ -242,7 +245,6 @@ void testdev_init(struct testdev *td, const struct gmem *gm, const struct log *l
 	memcpy(td->secret, "canary \xde\xad\xbe\xef never", sizeof(td->secret));
 	td->config.id = htole32(0x7e57de1);
 	pthread_mutex_init(&td->lock, NULL);
-	td->bytes = malloc(TESTDEV_MAX);
 	virtio_device_init(&td->vd, &testdev_ops, gm, log, td);
 	td->vd.config_len = TESTDEV_CONFIG_LEN;
 	td->queues_nr = queues;
@@ -264,7 +266,7 @@ void testdev_release(struct testdev *td)
 		free(q->spare);
 		free(q->held);
 		free(q->done);
+		free(q->bytes);
 	}
-	free(td->bytes);
 	pthread_mutex_destroy(&td->lock);
 }

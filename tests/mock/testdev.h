@@ -49,6 +49,7 @@ struct testdev_queue {
 	struct testdev_req **spare, **held, **done; /* stacks, fifos of pointers; under the lock */
 	unsigned int spare_nr, held_nr, done_nr;
 	struct loop_post post; /* `done` has something */
+	uint8_t *bytes;        /* of one request; the owner's */
 };
 
 struct testdev {
@@ -59,10 +60,10 @@ struct testdev {
 	int start_ret;    /* what the next DRIVER_OK gets */
 	bool cancels;     /* a reset ends what is held */
 	bool lazy;        /* takes one chain a kick and waits for the next */
+	void (*on_take)(struct testdev *td); /* of the test; on the loop's thread, after each chain that is taken */
 	_Atomic uint32_t taken, served, starts, stops, kicks;
 	uint64_t started_with; /* features */
 	_Atomic uint64_t out_len, in_len; /* of the last chain */
-	uint8_t *bytes;        /* of one request */
 	pthread_mutex_t lock;
 	unsigned int queues_nr;
 	struct testdev_queue q[TESTDEV_QUEUES];

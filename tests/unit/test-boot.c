@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: x86/boot.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/src.c util/err.c util/log.c util/util.c gmem.c
+// LINK: x86/boot.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/kindex.c util/src.c util/err.c util/log.c util/util.c gmem.c
 // LIBS: -lz -Wl,--wrap=decompress,--wrap=getrandom
 #include <errno.h>
 #include <fcntl.h>
@@ -347,7 +347,7 @@ static const char *entry_path(void)
 	char pattern[128];
 	glob_t g;
 
-	snprintf(pattern, sizeof(pattern), "%s/*", cache);
+	snprintf(pattern, sizeof(pattern), "%s/*.vmlinux", cache);
 	ck_assert_int_eq(glob(pattern, 0, NULL, &g), 0);
 	ck_assert_uint_eq(g.gl_pathc, 1);
 	strcpy(path, g.gl_pathv[0]);
@@ -399,6 +399,92 @@ START_TEST(a_damaged_entry_is_a_miss_and_is_replaced)
 		ck_assert_mem_eq(at(ELF_GPA), elf->bytes + ELF_SEG1, ELF_SEG_LEN);
 		boots(CACHED);
 	}
+}
+END_TEST
+
+START_TEST(zeros_at_the_end_of_a_segment_are_not_kept)
+{
+	static const size_t zeros[] = { 0, 1, 7, 8, 9, ELF_SEG_LEN / 2, ELF_SEG_LEN - 1 };
+	static const uint8_t none[ELF_SEG_LEN];
+
+	for (size_t i = 0; i < ARRAY_SIZE(zeros); i++) {
+		size_t kept = ELF_SEG_LEN - zeros[i];
+		Elf64_Phdr phdr;
+
+		memset(elf->bytes + ELF_SEG2, 0xee, ELF_SEG_LEN);
+		memset(elf->bytes + ELF_SEG2 + kept, 0, zeros[i]);
+		pack_elf();
+		snprintf(cache, sizeof(cache), "%s/cache%zu", dir, i);
+		req.cache_dir = cache;
+		for (int pass = 0; pass < 2; pass++) {
+			boots(pass ? CACHED : UNPACKED);
+			ck_assert_mem_eq(at(ELF_GPA2), elf->bytes + ELF_SEG2, kept);
+			ck_assert_mem_eq(at(ELF_GPA2 + kept), none, zeros[i]);
+		}
+		int fd = open(entry_path(), O_RDONLY);
+		ck_assert_int_eq(pread(fd, &phdr, sizeof(phdr), elf->ehdr.e_phoff + sizeof(phdr)),
+				 sizeof(phdr));
+		ck_assert_uint_eq(phdr.p_filesz, kept);
+		close(fd);
+	}
+}
+END_TEST
+
+#define KNOWN "as when last checked"
+
+/* Stamps count when they have settled: there is no other way than to wait. */
+static void settle(void)
+{
+	uint64_t from = kindex_now_ns();
+
+	while (kindex_now_ns() < from + KINDEX_SETTLE_NS + NSEC_PER_SEC / 4)
+		usleep(10000);
+}
+
+static void flip_file(const char *path, off_t where)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t c;
+
+	ck_assert_int_eq(pread(fd, &c, 1, where), 1);
+	c ^= 0x80;
+	ck_assert_int_eq(pwrite(fd, &c, 1, where), 1);
+	close(fd);
+}
+
+START_TEST(what_is_known_is_not_read_again_until_it_changes)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/image", dir);
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(write(fd, bz->bytes, bz->len), (ssize_t)bz->len);
+	close(fd);
+	ck_assert_int_eq(src_open(&kernel, "kernel", path, &err), 0);
+	req.cache_dir = cache;
+	boots(UNPACKED);
+	boots(CACHED); /* too soon after both were written to be learned from */
+	boots(CACHED);
+	ck_assert_ptr_null(strstr(logged, KNOWN));
+	settle();
+	boots(CACHED);
+	ck_assert_ptr_null(strstr(logged, KNOWN));
+	boots(CACHED);
+	ck_assert_ptr_nonnull(strstr(logged, KNOWN));
+	ck_assert_mem_eq(at(ELF_GPA), elf->bytes + ELF_SEG1, ELF_SEG_LEN);
+
+	flip_file(entry_path(), ELF_SEG1 + 17);
+	boots(UNPACKED);
+	ck_assert_mem_eq(at(ELF_GPA), elf->bytes + ELF_SEG1, ELF_SEG_LEN);
+	settle();
+	boots(CACHED);
+	ck_assert_ptr_null(strstr(logged, KNOWN));
+	boots(CACHED);
+	ck_assert_ptr_nonnull(strstr(logged, KNOWN));
+
+	flip_file(path, BZ_BODY); /* the same kernel in another image */
+	boots(UNPACKED);
+	src_release(&kernel);
 }
 END_TEST
 
@@ -711,6 +797,8 @@ UNIT_SUITE("boot", {
 	tcase_add_test(tc, more_memory_is_the_advice);
 	tcase_add_test(tc, second_boot_skips_the_decompressor);
 	tcase_add_test(tc, a_damaged_entry_is_a_miss_and_is_replaced);
+	tcase_add_test(tc, zeros_at_the_end_of_a_segment_are_not_kept);
+	tcase_add_test(tc, what_is_known_is_not_read_again_until_it_changes);
 	tcase_add_test(tc, no_cache_is_no_error);
 	tcase_add_test(tc, an_image_that_changes_is_not_kept);
 	tcase_add_test(tc, only_what_loads_is_kept);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: chr/chr.c chr/out.c chr/fd.c util/log.c util/util.c util/err.c
+// LINK: util/thread.c chr/chr.c chr/out.c chr/fd.c util/log.c util/util.c util/err.c
 #include "unit.h"
 
 #include <errno.h>

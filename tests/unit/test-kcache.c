@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: util/kcache.c util/src.c util/err.c util/util.c
+// LINK: util/kcache.c util/kindex.c util/src.c util/err.c util/util.c
 // LIBS: -Wl,--wrap=geteuid,--wrap=fstatat64,--wrap=pwrite64
 #include <dirent.h>
 #include <errno.h>

@@ -466,6 +466,26 @@ START_TEST(nearest_names)
 }
 END_TEST
 
+/* Names of any length are compared or refused, never cut and never beyond the table of edits. */
+START_TEST(nearest_long_names)
+{
+	char a[101], b[101];
+
+	for (size_t alen = 0; alen <= 100; alen++) {
+		for (size_t blen = 0; blen <= 100; blen += 5) {
+			struct nearest n = NEAREST_INIT(a);
+
+			memset(a, 'a', alen);
+			memset(b, 'a', blen);
+			a[alen] = b[blen] = '\0';
+			nearest_offer(&n, b);
+			ck_assert(!n.best || (alen <= 53 && blen <= 40));
+			ck_assert(n.best || alen != blen || blen == 0 || blen > 40);
+		}
+	}
+}
+END_TEST
+
 /* The rows about `lkvm run`: sentences that read well, no spelling twice. */
 START_TEST(run_foreign_rows)
 {
@@ -501,5 +521,6 @@ UNIT_SUITE("options", {
 	tcase_add_test(tc, help_text);
 	tcase_add_test(tc, help_shows_every_option);
 	tcase_add_test(tc, nearest_names);
+	tcase_add_test(tc, nearest_long_names);
 	tcase_add_test(tc, run_foreign_rows);
 })
