@@ -51,7 +51,7 @@ struct machine {
 	struct loop_post panic_post;
 	struct loop_post busy_post; /* the console is in use */
 	bool busy;                  /* busy_post was posted; under the console's lock */
-	uint64_t panic_written; /* console bytes when panic_timer was armed */
+	uint64_t panic_written;     /* console bytes when panic_timer was armed */
 	struct loop_fd signal_fd;
 	struct vm vm;
 };

@@ -228,8 +228,8 @@ int vcpu_start(struct vcpu *vcpu, struct err *err)
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
 	int ret = thread_start(&vcpu->thread, name, vcpu->host_cpu, vcpu_loop, vcpu);
 	if (ret && vcpu->host_cpu >= 0)
-		return err_host(err, -ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d", vcpu->id,
-				vcpu->host_cpu);
+		return err_host(err, -ret, "--vcpu-affinity: cannot run vCPU %u on host CPU %d",
+				vcpu->id, vcpu->host_cpu);
 	if (ret)
 		return err_host(err, -ret, "cannot start the thread of vCPU %u", vcpu->id);
 	vcpu->started = true;

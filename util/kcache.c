@@ -35,8 +35,8 @@ struct trailer {
 #define ENTRY_NAME_LEN (32 + sizeof(ENTRY_SUFFIX))
 #define TMP_PREFIX     ".new-"
 #define INDEX_AGE_MAX  (30 * 24 * 3600) /* seconds; it is made anew when it is missed */
-#define USE_STEP       (24 * 3600) /* seconds */
-#define TMP_AGE_MAX    600 /* seconds: no writer that lives takes so long */
+#define USE_STEP       (24 * 3600)      /* seconds */
+#define TMP_AGE_MAX    600              /* seconds: no writer that lives takes so long */
 
 static void entry_name(const struct kcache_key *key, char name[ENTRY_NAME_LEN])
 {

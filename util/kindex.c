@@ -12,7 +12,7 @@
 
 #include <lkvm/kindex.h>
 
-#define MAGIC "lkvmindx"
+#define MAGIC   "lkvmindx"
 #define VERSION 1
 
 /* The file; in the host's byte order, since it never leaves the host. No padding. */
@@ -97,8 +97,8 @@ int kindex_load(const char *dir, const struct kstamp *image, struct kindex *ix)
 
 	if (record_path(dir, image, path, sizeof(path)) || read_record(path, &r))
 		return -ENOENT;
-	if (memcmp(r.magic, MAGIC, sizeof(r.magic)) || r.version != VERSION || r.sum != record_sum(&r) ||
-	    !kstamp_equal(&r.ix.image, image))
+	if (memcmp(r.magic, MAGIC, sizeof(r.magic)) || r.version != VERSION ||
+	    r.sum != record_sum(&r) || !kstamp_equal(&r.ix.image, image))
 		return -ENOENT;
 	*ix = r.ix;
 	return 0;

@@ -15,8 +15,8 @@ struct vring_desc {
 	uint16_t next;
 };
 
-#define DESC_F_NEXT 1
-#define DESC_F_WRITE 2
+#define DESC_F_NEXT     1
+#define DESC_F_WRITE    2
 #define DESC_F_INDIRECT 4
 
 struct vring_avail {
@@ -41,9 +41,9 @@ struct vring_used {
 #define USED_F_NO_NOTIFY 1
 
 /* Area lengths, event words included (2.7). */
-#define DESC_LEN(n) (sizeof(struct vring_desc) * (uint64_t)(n))
+#define DESC_LEN(n)  (sizeof(struct vring_desc) * (uint64_t)(n))
 #define AVAIL_LEN(n) (6 + 2 * (uint64_t)(n))
-#define USED_LEN(n) (6 + 8 * (uint64_t)(n))
+#define USED_LEN(n)  (6 + 8 * (uint64_t)(n))
 
 /* Words that both sides touch: one access each, never torn, never repeated by the compiler. */
 static uint16_t load16(const uint16_t *p)
@@ -87,7 +87,8 @@ static uint16_t *avail_event(const struct virtqueue *vq)
 	return (uint16_t *)&vq->used->ring[vq->size];
 }
 
-void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max, struct loop *loop)
+void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max,
+	     struct loop *loop)
 {
 	*vq = (struct virtqueue){ .vd = vd, .index = index, .size_max = size_max, .loop = loop };
 	vq_reset_registers(vq);
@@ -101,8 +102,8 @@ void vq_reset_registers(struct virtqueue *vq)
 }
 
 /* 2.7: alignment of the areas; each lies in RAM as a whole, with the size in force. */
-static int map_areas(const struct virtqueue *vq, struct vring_desc **desc, struct vring_avail **avail,
-		     struct vring_used **used)
+static int map_areas(const struct virtqueue *vq, struct vring_desc **desc,
+		     struct vring_avail **avail, struct vring_used **used)
 {
 	const struct gmem *gm = vq->vd->gm;
 
@@ -168,11 +169,14 @@ void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
 void AnnotateIgnoreWritesBegin(const char *file, int line);
 void AnnotateIgnoreWritesEnd(const char *file, int line);
-#define RACES_BEGIN() (AnnotateIgnoreReadsBegin(__FILE__, __LINE__), AnnotateIgnoreWritesBegin(__FILE__, __LINE__))
-#define RACES_END() (AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__))
+#define RACES_BEGIN()                                                                              \
+	(AnnotateIgnoreReadsBegin(__FILE__, __LINE__),                                             \
+	 AnnotateIgnoreWritesBegin(__FILE__, __LINE__))
+#define RACES_END()                                                                                \
+	(AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__))
 #else
 #define RACES_BEGIN() ((void)0)
-#define RACES_END() ((void)0)
+#define RACES_END()   ((void)0)
 #endif
 
 static void bulk_copy(void *to, const void *from, size_t len)
@@ -182,7 +186,8 @@ static void bulk_copy(void *to, const void *from, size_t len)
 	RACES_END();
 }
 
-static uint64_t copy(const struct iovec *iov, unsigned int nr, uint64_t off, uint8_t *buf, uint64_t len, bool in)
+static uint64_t copy(const struct iovec *iov, unsigned int nr, uint64_t off, uint8_t *buf,
+		     uint64_t len, bool in)
 {
 	uint64_t done = 0;
 
@@ -219,14 +224,15 @@ uint64_t vq_copy_in(const struct vq_chain *chain, uint64_t off, const void *buf,
 struct walk {
 	struct virtqueue *vq;
 	struct vq_chain *chain;
-	const struct vring_desc *table; /* the queue's own; NULL in an indirect one, which is copied from */
+	const struct vring_desc
+		*table; /* the queue's own; NULL in an indirect one, which is copied from */
 	struct iovec pieces[GMEM_REGIONS_MAX]; /* of an indirect one */
 	unsigned int pieces_nr;
 	uint32_t table_nr;
-	uint32_t steps;  /* descriptors of the present table */
-	uint32_t total;  /* descriptors with a buffer */
-	bool writable;   /* a writable one was seen */
-	bool unusable;   /* a buffer is not RAM, or there are too many: goes back unserved */
+	uint32_t steps; /* descriptors of the present table */
+	uint32_t total; /* descriptors with a buffer */
+	bool writable;  /* a writable one was seen */
+	bool unusable;  /* a buffer is not RAM, or there are too many: goes back unserved */
 };
 
 enum { WALK_END = 0, WALK_ON = 1 }; /* or a negative errno: the device was broken */
@@ -245,8 +251,10 @@ static struct vring_desc fetch(const struct walk *w, uint32_t index)
 		return load_desc(&w->table[index]);
 	/* An indirect table has no alignment (SPL-17), so it is copied rather than loaded. */
 	copy(w->pieces, w->pieces_nr, index * sizeof(d), (uint8_t *)&d, sizeof(d), false);
-	return (struct vring_desc){ .addr = le64toh(d.addr), .len = le32toh(d.len),
-				    .flags = le16toh(d.flags), .next = le16toh(d.next) };
+	return (struct vring_desc){ .addr = le64toh(d.addr),
+				    .len = le32toh(d.len),
+				    .flags = le16toh(d.flags),
+				    .next = le16toh(d.next) };
 }
 
 static int add_buffer(struct walk *w, const struct vring_desc *d)
@@ -294,7 +302,8 @@ static int enter_table(struct walk *w, const struct vring_desc *d)
 	if (d->len / sizeof(*d) > UINT16_MAX)
 		return broken(w, "an indirect table that is too long");
 	w->pieces_nr = 0;
-	if (gmem_map(w->vq->vd->gm, d->addr, d->len, w->pieces, &w->pieces_nr, ARRAY_SIZE(w->pieces)))
+	if (gmem_map(w->vq->vd->gm, d->addr, d->len, w->pieces, &w->pieces_nr,
+		     ARRAY_SIZE(w->pieces)))
 		return broken(w, "an indirect table outside memory");
 	w->table = NULL;
 	w->table_nr = d->len / sizeof(*d);
@@ -347,7 +356,8 @@ static int next_head(struct virtqueue *vq, uint16_t *head)
 	if (!pending)
 		return 0;
 	/* Never more than the queue holds, less what is out: anything else is a wild idx (HD-43). */
-	if (pending > vq->size || atomic_load_explicit(&vq->in_flight, memory_order_relaxed) >= vq->size) {
+	if (pending > vq->size ||
+	    atomic_load_explicit(&vq->in_flight, memory_order_relaxed) >= vq->size) {
 		virtio_fault(vq->vd, "queue %u: more available than the queue holds", vq->index);
 		return -EPROTO;
 	}
@@ -374,7 +384,9 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 		chain->out_len = chain->in_len = 0;
 		chain->head = head;
 		chain->epoch = vq->epoch;
-		struct walk w = { .vq = vq, .chain = chain, .table = vq->desc, .table_nr = vq->size };
+		struct walk w = {
+			.vq = vq, .chain = chain, .table = vq->desc, .table_nr = vq->size
+		};
 		if (walk(&w, head))
 			return 0;
 		vq->next_avail++;

@@ -98,8 +98,8 @@ static void map_earlycon(struct board *b)
 
 	if (!kvm_check_cap(b->p.kvm, KVM_CAP_READONLY_MEM))
 		return;
-	b->earlycon_page =
-		mmap(NULL, EARLYCON_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	b->earlycon_page = mmap(NULL, EARLYCON_LEN, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (b->earlycon_page == MAP_FAILED)
 		return;
 	earlycon_page(b->earlycon_page);

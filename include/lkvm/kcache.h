@@ -36,11 +36,11 @@ struct kcache_range {
 
 /* The caller's storage, between kcache_open() and kcache_close(). */
 struct kcache_entry {
-	struct src src; /* the kernel, at the offsets of the original */
-	uint64_t sum;   /* of what was read so far */
-	uint64_t want;  /* the same from the trailer */
+	struct src src;      /* the kernel, at the offsets of the original */
+	uint64_t sum;        /* of what was read so far */
+	uint64_t want;       /* the same from the trailer */
 	struct kstamp stamp; /* of the entry's file */
-	bool trusted;   /* known to be intact (kindex.h): nothing is summed up */
+	bool trusted;        /* known to be intact (kindex.h): nothing is summed up */
 };
 
 /* The key of an image, from its whole content. Fails when it cannot be read. */

@@ -26,8 +26,8 @@ struct kstamp {
 
 struct kindex {
 	struct kstamp image, entry;
-	uint8_t key[16];      /* kcache_key() of the image */
-	uint64_t read_ns;     /* CLOCK_REALTIME before the first of both was read */
+	uint8_t key[16];  /* kcache_key() of the image */
+	uint64_t read_ns; /* CLOCK_REALTIME before the first of both was read */
 };
 
 /* Of a regular file; -errno when there is none. */

@@ -14,10 +14,10 @@
 #include "../mock/testdev.h"
 
 #define MEM_LEN 0x10000
-#define QUEUES 2
-#define SIZE 16
-#define DATA 0x4000
-#define TABLE 0x8000
+#define QUEUES  2
+#define SIZE    16
+#define DATA    0x4000
+#define TABLE   0x8000
 #define FEATURES                                                                                   \
 	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) |                     \
 	 VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_RING_RESET))
@@ -98,7 +98,8 @@ static void put16(struct bench *b, uint64_t gpa, uint16_t v)
 	put(b, gpa, &le, 2);
 }
 
-static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
+static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags,
+		     uint16_t next)
 {
 	uint8_t d[16];
 
@@ -221,8 +222,9 @@ static void good_chain(struct bench *b, unsigned int q, struct tape *t)
 		put_desc(b, base + 16 * at, addr, len, flags, next);
 	}
 	if (table)
-		put_desc(b, ring_gpa(q) + 16 * b->next[q], TABLE + 64 * q + (odd == 9 ? byte(t) : 0),
-			 odd == 8 ? word(t) : 16 * nr, odd == 7 ? byte(t) : 4, 0);
+		put_desc(b, ring_gpa(q) + 16 * b->next[q],
+			 TABLE + 64 * q + (odd == 9 ? byte(t) : 0), odd == 8 ? word(t) : 16 * nr,
+			 odd == 7 ? byte(t) : 4, 0);
 	publish(b, q, b->next[q]);
 	b->next[q] = (uint8_t)((b->next[q] + (table ? 1 : nr)) & mask);
 }
@@ -426,7 +428,8 @@ static void recover(struct bench *b)
 		virtio_queue_notify(device(b, q), q < QUEUES ? q : 0);
 		turn(b);
 		FUZZ_CHECK(gmem_read(b->gm, ring_gpa(q) + 0x800, used, 12) == 0);
-		FUZZ_CHECK(get_le16(used + 2) == 1 && get_le32(used + 4) == 0 && get_le32(used + 8) == 32);
+		FUZZ_CHECK(get_le16(used + 2) == 1 && get_le32(used + 4) == 0 &&
+			   get_le32(used + 8) == 32);
 	}
 }
 

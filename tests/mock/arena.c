@@ -195,7 +195,8 @@ uint64_t arena_stray(struct arena *a)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(layout); i++) {
 		const struct gmem_region *r = &a->gm.regions[i];
-		const uint8_t *shadow = a->shadow + layout[i].off, *leave = a->leave + layout[i].off;
+		const uint8_t *shadow = a->shadow + layout[i].off,
+			      *leave = a->leave + layout[i].off;
 
 		for (uint64_t p = 0; p < r->size; p += 4096) {
 			if (!memcmp(r->host + p, shadow + p, 4096))

@@ -13,12 +13,12 @@
 
 #include <lkvm/gmem.h>
 
-#define ARENA_SPLIT 0x80000ULL /* two regions touch here */
-#define ARENA_LOW_END 0x100000ULL /* a hole from here to ARENA_HIGH */
-#define ARENA_HIGH 0x100000000ULL
+#define ARENA_SPLIT    0x80000ULL  /* two regions touch here */
+#define ARENA_LOW_END  0x100000ULL /* a hole from here to ARENA_HIGH */
+#define ARENA_HIGH     0x100000000ULL
 #define ARENA_HIGH_LEN 0x400000ULL
 #define ARENA_HIGH_END (ARENA_HIGH + ARENA_HIGH_LEN)
-#define ARENA_CLEAN UINT64_MAX
+#define ARENA_CLEAN    UINT64_MAX
 
 /* What the mocks expect of each other and of the core; fails the test, or aborts the fuzzer. */
 void mock_failed(const char *file, int line, const char *what);
@@ -30,8 +30,8 @@ void mock_failed(const char *file, int line, const char *what);
 
 struct arena {
 	struct gmem gm;
-	uint8_t *shadow; /* a byte for each of gm: what it should hold */
-	uint8_t *leave;  /* a byte for each: a device may write it */
+	uint8_t *shadow;    /* a byte for each of gm: what it should hold */
+	uint8_t *leave;     /* a byte for each: a device may write it */
 	uint64_t low, high; /* the next free addresses */
 };
 

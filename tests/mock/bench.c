@@ -13,8 +13,8 @@
 
 /* More turns than any amount of honest work needs. */
 #define TURNS_MAX 100000
-#define ECHO_LEN 32
-#define WAIT_NS (20 * NSEC_PER_SEC)
+#define ECHO_LEN  32
+#define WAIT_NS   (20 * NSEC_PER_SEC)
 
 void mock_failed(const char *file, int line, const char *what)
 {

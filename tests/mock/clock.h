@@ -10,7 +10,8 @@
 #include <stdint.h>
 
 extern _Atomic uint64_t mock_clock_skew; /* ns that are added */
-extern _Atomic uint64_t mock_clock_step; /* ns by which the skew grows with every look at the clock */
+extern _Atomic uint64_t
+	mock_clock_step; /* ns by which the skew grows with every look at the clock */
 
 uint64_t util_now_ns(void);
 uint64_t mock_real_now_ns(void);

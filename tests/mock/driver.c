@@ -5,7 +5,8 @@
 #include "clock.h"
 #include "driver.h"
 
-void drv_init(struct drv *d, const struct drv_transport_ops *ops, struct arena *a, struct virtio_device *vd)
+void drv_init(struct drv *d, const struct drv_transport_ops *ops, struct arena *a,
+	      struct virtio_device *vd)
 {
 	*d = (struct drv){ .ops = ops, .a = a, .vd = vd };
 	ops->attach(d, vd);

@@ -70,7 +70,7 @@ struct drv_ring {
 	uint16_t q, size;
 	uint64_t desc, avail, used;
 	bool event_idx;
-	bool odd; /* its areas are a test's: not to be used again */
+	bool odd;           /* its areas are a test's: not to be used again */
 	uint16_t avail_idx; /* what is or will be published */
 	uint16_t kicked;    /* avail_idx at the last look at whether to kick */
 	uint16_t last_used;
@@ -87,14 +87,15 @@ struct drv {
 	struct virtio_device *vd; /* for the transport */
 	void *bus;                /* the transport's */
 	struct drv_irqs irqs;
-	uint64_t features; /* negotiated */
+	uint64_t features;           /* negotiated */
 	_Atomic uint64_t slowest_ns; /* of the accesses that may wait for another thread */
 	struct drv_ring rings[DRV_RINGS];
 };
 
 /* --- life cycle --- */
 
-void drv_init(struct drv *d, const struct drv_transport_ops *ops, struct arena *a, struct virtio_device *vd);
+void drv_init(struct drv *d, const struct drv_transport_ops *ops, struct arena *a,
+	      struct virtio_device *vd);
 void drv_release(struct drv *d);
 
 uint8_t drv_status(struct drv *d);
@@ -113,9 +114,9 @@ void drv_notify(struct drv *d, uint32_t q);
 
 /* --- rings --- */
 
-#define RING_DESC_LEN(n) (16 * (uint64_t)(n))
+#define RING_DESC_LEN(n)  (16 * (uint64_t)(n))
 #define RING_AVAIL_LEN(n) (6 + 2 * (uint64_t)(n))
-#define RING_USED_LEN(n) (6 + 8 * (uint64_t)(n))
+#define RING_USED_LEN(n)  (6 + 8 * (uint64_t)(n))
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4 };
 
@@ -128,7 +129,8 @@ struct drv_buf {
 /* Takes memory for a ring of `size`; the device does not know it yet. */
 void ring_make(struct drv *d, uint16_t q, uint16_t size);
 /* The same with areas that the test chose; what is not RAM is not cleared. */
-void ring_make_at(struct drv *d, uint16_t q, uint16_t size, uint64_t desc, uint64_t avail, uint64_t used);
+void ring_make_at(struct drv *d, uint16_t q, uint16_t size, uint64_t desc, uint64_t avail,
+		  uint64_t used);
 /* Clears a ring of before, as a driver does before it uses it again. */
 void ring_clear(struct drv_ring *r);
 /* Writes the registers, and enables the queue. */
@@ -138,8 +140,8 @@ void ring_free(struct drv_ring *r);
 /* Puts a chain into the available ring; not published. Returns the head. */
 uint16_t ring_add(struct drv_ring *r, const struct drv_buf *bufs, unsigned int nr);
 /* The same, with all but the first `direct` buffers in an indirect table at `table`. */
-uint16_t ring_add_indirect(struct drv_ring *r, const struct drv_buf *bufs, unsigned int nr, unsigned int direct,
-			   uint64_t table);
+uint16_t ring_add_indirect(struct drv_ring *r, const struct drv_buf *bufs, unsigned int nr,
+			   unsigned int direct, uint64_t table);
 void ring_publish(struct drv_ring *r);
 /* Notifies if the device wants it. Returns whether it did. */
 bool ring_kick(struct drv_ring *r);
@@ -159,7 +161,8 @@ struct drv_desc {
 void desc_put(struct arena *a, uint64_t table, uint32_t i, struct drv_desc d);
 /* Raw chains are not known to ring_get(): after them all is taken as returned. */
 void ring_forget(struct drv_ring *r);
-void ring_desc(struct drv_ring *r, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next);
+void ring_desc(struct drv_ring *r, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags,
+	       uint16_t next);
 /* Puts `head` into the next slot and publishes it. */
 void ring_push(struct drv_ring *r, uint16_t head);
 void ring_set_idx(struct drv_ring *r, uint16_t idx);

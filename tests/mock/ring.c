@@ -36,12 +36,19 @@ void ring_forget(struct drv_ring *r)
 	free_all(r);
 }
 
-void ring_make_at(struct drv *d, uint16_t q, uint16_t size, uint64_t desc, uint64_t avail, uint64_t used)
+void ring_make_at(struct drv *d, uint16_t q, uint16_t size, uint64_t desc, uint64_t avail,
+		  uint64_t used)
 {
 	struct drv_ring *r = &d->rings[q];
 
 	ring_free(r);
-	*r = (struct drv_ring){ .d = d, .q = q, .size = size, .desc = desc, .avail = avail, .used = used, .odd = true };
+	*r = (struct drv_ring){ .d = d,
+				.q = q,
+				.size = size,
+				.desc = desc,
+				.avail = avail,
+				.used = used,
+				.odd = true };
 	r->event_idx = d->features & VIRTIO_BIT(VIRTIO_F_EVENT_IDX);
 	r->next = calloc(size, sizeof(*r->next));
 	r->spare = calloc(size, sizeof(*r->spare));
@@ -103,7 +110,8 @@ void desc_put(struct arena *a, uint64_t table, uint32_t i, struct drv_desc d)
 	arena_put16(a, gpa + 14, d.next);
 }
 
-void ring_desc(struct drv_ring *r, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
+void ring_desc(struct drv_ring *r, uint16_t i, uint64_t addr, uint32_t len, uint16_t flags,
+	       uint16_t next)
 {
 	if (flags & DESC_WRITE && !(flags & DESC_INDIRECT))
 		arena_permit(r->d->a, addr, len);
@@ -122,8 +130,8 @@ static void put_avail(struct drv_ring *r, uint16_t head)
 	r->avail_idx++;
 }
 
-uint16_t ring_add_indirect(struct drv_ring *r, const struct drv_buf *bufs, unsigned int nr, unsigned int direct,
-			   uint64_t table)
+uint16_t ring_add_indirect(struct drv_ring *r, const struct drv_buf *bufs, unsigned int nr,
+			   unsigned int direct, uint64_t table)
 {
 	unsigned int own = table ? direct + 1 : nr;
 	uint16_t head = take_desc(r), i = head;
@@ -136,8 +144,8 @@ uint16_t ring_add_indirect(struct drv_ring *r, const struct drv_buf *bufs, unsig
 		if (table && last)
 			ring_desc(r, i, table, 16 * (nr - direct), DESC_INDIRECT, 0);
 		else
-			ring_desc(r, i, bufs[n].gpa, bufs[n].len, more | (bufs[n].write ? DESC_WRITE : 0),
-				  next);
+			ring_desc(r, i, bufs[n].gpa, bufs[n].len,
+				  more | (bufs[n].write ? DESC_WRITE : 0), next);
 		i = next;
 	}
 	for (unsigned int n = direct; table && n < nr; n++) {

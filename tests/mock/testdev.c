@@ -237,8 +237,9 @@ static void make_queue(struct testdev *td, unsigned int n, uint16_t size)
 	}
 }
 
-void testdev_init(struct testdev *td, const struct gmem *gm, const struct log *log, unsigned int queues,
-		  uint16_t size, struct loop *const *loops, unsigned int loops_nr)
+void testdev_init(struct testdev *td, const struct gmem *gm, const struct log *log,
+		  unsigned int queues, uint16_t size, struct loop *const *loops,
+		  unsigned int loops_nr)
 {
 	MUST(queues <= TESTDEV_QUEUES);
 	memset(td, 0, sizeof(*td));

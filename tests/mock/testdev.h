@@ -13,10 +13,10 @@
 
 #include "arena.h"
 
-#define TESTDEV_QUEUES 8
-#define TESTDEV_MAX 65536
-#define TESTDEV_FILL 0x5a
-#define TESTDEV_ID 62
+#define TESTDEV_QUEUES    8
+#define TESTDEV_MAX       65536
+#define TESTDEV_FILL      0x5a
+#define TESTDEV_ID        62
 #define TESTDEV_LEGACY_ID 0x103f
 
 /* B needs A; C needs A or B. */
@@ -57,12 +57,14 @@ struct testdev {
 	uint8_t secret[16]; /* must never be seen in guest memory */
 	struct testdev_config config;
 	_Atomic enum testdev_mode mode;
-	int start_ret;    /* what the next DRIVER_OK gets */
-	bool cancels;     /* a reset ends what is held */
-	bool lazy;        /* takes one chain a kick and waits for the next */
-	void (*on_take)(struct testdev *td); /* of the test; on the loop's thread, after each chain that is taken */
+	int start_ret; /* what the next DRIVER_OK gets */
+	bool cancels;  /* a reset ends what is held */
+	bool lazy;     /* takes one chain a kick and waits for the next */
+	void (*on_take)(
+		struct testdev *
+			td); /* of the test; on the loop's thread, after each chain that is taken */
 	_Atomic uint32_t taken, served, starts, stops, kicks;
-	uint64_t started_with; /* features */
+	uint64_t started_with;            /* features */
 	_Atomic uint64_t out_len, in_len; /* of the last chain */
 	pthread_mutex_t lock;
 	unsigned int queues_nr;
@@ -70,8 +72,9 @@ struct testdev {
 };
 
 /* Queue i belongs to loops[i % loops_nr]. */
-void testdev_init(struct testdev *td, const struct gmem *gm, const struct log *log, unsigned int queues,
-		  uint16_t size, struct loop *const *loops, unsigned int loops_nr);
+void testdev_init(struct testdev *td, const struct gmem *gm, const struct log *log,
+		  unsigned int queues, uint16_t size, struct loop *const *loops,
+		  unsigned int loops_nr);
 void testdev_release(struct testdev *td);
 
 unsigned int testdev_held(struct testdev *td, unsigned int q);

@@ -130,7 +130,8 @@ START_TEST(a_fresh_stamp_is_not_kept)
 {
 	struct kindex ix = learned(), got;
 
-	ix.read_ns = ix.image.ctime_ns + KINDEX_SETTLE_NS; /* it may have changed in the same tick */
+	ix.read_ns = ix.image.ctime_ns +
+		     KINDEX_SETTLE_NS; /* it may have changed in the same tick */
 	kindex_store(dir, &ix);
 	ck_assert_int_eq(kindex_load(dir, &ix.image, &got), -ENOENT);
 	ix = learned();

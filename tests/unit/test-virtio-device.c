@@ -263,8 +263,9 @@ START_TEST(driver_ok_can_fail)
 	ROW("GEN-8", "SPL-1", "HD-57");
 	uint64_t desc = arena_alloc(&b.a, 4096, 4096), avail = desc + 1024, used = desc + 2048;
 	const uint64_t bad[][3] = {
-		{ ARENA_LOW_END, avail, used }, { desc, ARENA_LOW_END, used }, { desc, avail, ARENA_LOW_END },
-		{ desc + 8, avail, used },      { desc, avail + 1, used },     { desc, avail, used + 2 },
+		{ ARENA_LOW_END, avail, used }, { desc, ARENA_LOW_END, used },
+		{ desc, avail, ARENA_LOW_END }, { desc + 8, avail, used },
+		{ desc, avail + 1, used },      { desc, avail, used + 2 },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -329,7 +330,9 @@ START_TEST(steps_cannot_be_left_out)
 	bench_prepare(&b, MODERN);
 	publish(0);
 	bench_reset(&b);
-	static const uint8_t early[] = { 0x04, 0x05, 0x06, 0x07, 0x0c, 0x0d, 0x0e, 0x08, 0x09, 0x0a };
+	static const uint8_t early[] = {
+		0x04, 0x05, 0x06, 0x07, 0x0c, 0x0d, 0x0e, 0x08, 0x09, 0x0a
+	};
 	for (unsigned int i = 0; i < ARRAY_SIZE(early); i++) {
 		drv_accept(&b.d, MODERN);
 		drv_set_status(&b.d, early[i]);
@@ -432,8 +435,10 @@ START_TEST(offers_what_it_honours)
 START_TEST(takes_every_valid_subset)
 {
 	ROW("GEN-18", "GEN-20", "GEN-26", "HD-102");
-	static const uint8_t bits[] = { VIRTIO_F_VERSION_1, TESTDEV_F_A, TESTDEV_F_B, TESTDEV_F_C,
-					VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_RESET };
+	static const uint8_t bits[] = {
+		VIRTIO_F_VERSION_1,     TESTDEV_F_A,        TESTDEV_F_B,        TESTDEV_F_C,
+		VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, VIRTIO_F_RING_RESET
+	};
 
 	for (unsigned int n = 0; n < 1u << ARRAY_SIZE(bits); n++) {
 		uint64_t set = 0;
@@ -710,8 +715,10 @@ START_TEST(config_is_readable_early_and_little_endian)
 START_TEST(config_has_an_end)
 {
 	ROW("GEN-43", "HD-117");
-	static const uint64_t offs[] = { TESTDEV_CONFIG_LEN - 1, TESTDEV_CONFIG_LEN, 0xffff, UINT32_MAX,
-					 (uint64_t)UINT32_MAX + 1, UINT64_MAX - 3, UINT64_MAX };
+	static const uint64_t offs[] = {
+		TESTDEV_CONFIG_LEN - 1,   TESTDEV_CONFIG_LEN, 0xffff,    UINT32_MAX,
+		(uint64_t)UINT32_MAX + 1, UINT64_MAX - 3,     UINT64_MAX
+	};
 	struct testdev_config before = b.td.config;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(offs); i++) {

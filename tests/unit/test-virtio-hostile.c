@@ -12,9 +12,9 @@
 
 #include "../mock/hostile.h"
 
-#define N 16 /* entries of a queue */
-#define NEXT DESC_NEXT
-#define WRITE DESC_WRITE
+#define N        16 /* entries of a queue */
+#define NEXT     DESC_NEXT
+#define WRITE    DESC_WRITE
 #define INDIRECT DESC_INDIRECT
 
 static struct bench b;
@@ -235,8 +235,8 @@ static void sum_of_4_gib(void)
 	bench_release(&b);
 	begin(1024, MODERN_ALL);
 	for (uint16_t i = 0; i < 1024; i++)
-		bad(i, ARENA_HIGH, (uint32_t)ARENA_HIGH_LEN, (i < 1023 ? NEXT : 0) | (i > 511 ? WRITE : 0),
-		    i + 1);
+		bad(i, ARENA_HIGH, (uint32_t)ARENA_HIGH_LEN,
+		    (i < 1023 ? NEXT : 0) | (i > 511 ? WRITE : 0), i + 1);
 	push_and_kick(0);
 	ck_assert_uint_eq(b.td.taken, 0);
 	bad(1023, ARENA_HIGH, (uint32_t)ARENA_HIGH_LEN - 1, WRITE, 0);
@@ -264,7 +264,9 @@ static void address_0_is_not_memory(void)
 {
 	struct gmem_region *first = &b.a.gm.regions[0], was = *first;
 
-	*first = (struct gmem_region){ .gpa = 0x1000, .size = was.size - 0x1000, .host = was.host + 0x1000 };
+	*first = (struct gmem_region){ .gpa = 0x1000,
+				       .size = was.size - 0x1000,
+				       .host = was.host + 0x1000 };
 	push_buffer(0, 16, WRITE);
 	push_buffer(0xff8, 16, WRITE);
 	push_buffer(0, 16, 0);
@@ -700,7 +702,9 @@ static void all_areas_at_0_without_memory(void)
 	struct gmem_region *first = &b.a.gm.regions[0], was = *first;
 
 	bench_reset(&b);
-	*first = (struct gmem_region){ .gpa = 0x1000, .size = was.size - 0x1000, .host = was.host + 0x1000 };
+	*first = (struct gmem_region){ .gpa = 0x1000,
+				       .size = was.size - 0x1000,
+				       .host = was.host + 0x1000 };
 	ck_assert(drv_negotiate(&b.d, MODERN_ALL));
 	drv_set_reg(&b.d, 0, DRV_ENABLE, 1);
 	drv_driver_ok(&b.d);
@@ -966,6 +970,4 @@ START_TEST(hostile)
 	bench_release(&b);
 }
 
-UNIT_SUITE("virtio-hostile", {
-	tcase_add_loop_test(tc, hostile, 0, ARRAY_SIZE(rows));
-})
+UNIT_SUITE("virtio-hostile", { tcase_add_loop_test(tc, hostile, 0, ARRAY_SIZE(rows)); })

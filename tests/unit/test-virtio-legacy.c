@@ -37,11 +37,14 @@ START_TEST(offers_one_word)
 	uint32_t offered = (uint32_t)drv_offered(&b.d);
 
 	ck_assert_uint_eq(drv_offered(&b.d) >> 32, 0);
-	ck_assert_uint_eq(offered, VIRTIO_BIT(TESTDEV_F_A) | VIRTIO_BIT(TESTDEV_F_B) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) |
-					   VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX));
+	ck_assert_uint_eq(offered, VIRTIO_BIT(TESTDEV_F_A) | VIRTIO_BIT(TESTDEV_F_B) |
+					   VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) |
+					   VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) |
+					   VIRTIO_BIT(VIRTIO_F_EVENT_IDX));
 	/* The modern words do not have it. */
 	virtio_select_device_features(&b.td.vd, 0);
-	ck_assert_uint_eq(virtio_get_device_features(&b.td.vd) & VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT), 0);
+	ck_assert_uint_eq(virtio_get_device_features(&b.td.vd) & VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT),
+			  0);
 	/* What was not offered, bit 30 too, is not accepted; the rest is. */
 	drv_accept(&b.d, UINT64_MAX);
 	ck_assert_uint_eq(drv_accepted(&b.d), offered);
@@ -161,7 +164,8 @@ START_TEST(rings_of_one_piece)
 		uint64_t used = align_up(avail + 6 + 2 * n, 4096);
 
 		bench_release(&b);
-		bench_init(&b, &(struct bench_opts){ .transport = &drv_core_legacy, .size = sizes[i] });
+		bench_init(&b,
+			   &(struct bench_opts){ .transport = &drv_core_legacy, .size = sizes[i] });
 		drv_negotiate(&b.d, 0);
 		ck_assert_uint_eq(drv_reg(&b.d, 0, DRV_SIZE), n);
 		ring_make_at(&b.d, 0, sizes[i], desc, avail, used);
@@ -214,7 +218,8 @@ START_TEST(pfn_0_gives_a_queue_back)
 START_TEST(a_ring_outside_memory)
 {
 	ROW("HD-53");
-	static const uint32_t pfn[] = { ARENA_LOW_END / 4096, ARENA_LOW_END / 4096 - 1, 0xffffffff };
+	static const uint32_t pfn[] = { ARENA_LOW_END / 4096, ARENA_LOW_END / 4096 - 1,
+					0xffffffff };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(pfn); i++) {
 		bench_reset(&b);

@@ -137,7 +137,8 @@ START_TEST(framing_does_not_matter)
 			bool first = i % 5 == 0 || cuts >> (i / 5 * 4 + i % 5 - 1) & 1;
 
 			if (first)
-				bufs[nr++] = (struct drv_buf){ gpa + 16 * (i / 5) + i % 5, 0, i >= 5 };
+				bufs[nr++] = (struct drv_buf){ gpa + 16 * (i / 5) + i % 5, 0,
+							       i >= 5 };
 			bufs[nr - 1].len++;
 		}
 		arena_fill(&b.a, gpa + 16, 0, 5);

@@ -66,7 +66,8 @@ static void read_plainly(struct drv_ring *r)
 	uint8_t elem[8];
 
 	if (ring_used_idx(r) != r->last_used)
-		arena_read(&b.a, r->used + 4 + 8 * (r->last_used & (r->size - 1)), elem, sizeof(elem));
+		arena_read(&b.a, r->used + 4 + 8 * (r->last_used & (r->size - 1)), elem,
+			   sizeof(elem));
 }
 
 static void converse(uint64_t features, unsigned int total)
@@ -200,7 +201,8 @@ START_TEST(neither_side_sleeps_through)
 		meet(0, 4 * i + 4);
 		ring_publish(r);
 		atomic_thread_fence(memory_order_seq_cst);
-		wanted = r->event_idx ? ring_avail_event(r) == (uint16_t)(r->avail_idx - 1) : !ring_used_flags(r);
+		wanted = r->event_idx ? ring_avail_event(r) == (uint16_t)(r->avail_idx - 1)
+				      : !ring_used_flags(r);
 	}
 	meet(0, 4 * l.rounds + 1);
 	MUST(wanted || l.has);
@@ -369,15 +371,20 @@ static void wild_desc(uint64_t table, uint32_t *seed)
 
 	/* Mostly one field; the rest of the chain stays good. */
 	if (what < 6)
-		__atomic_store_n((uint64_t *)(void *)d, htole64(wild_address(seed)), __ATOMIC_RELAXED);
+		__atomic_store_n((uint64_t *)(void *)d, htole64(wild_address(seed)),
+				 __ATOMIC_RELAXED);
 	else if (what < 10)
-		__atomic_store_n((uint32_t *)(void *)(d + 8), htole32(roll(seed) % 512), __ATOMIC_RELAXED);
+		__atomic_store_n((uint32_t *)(void *)(d + 8), htole32(roll(seed) % 512),
+				 __ATOMIC_RELAXED);
 	else if (what < 13)
-		__atomic_store_n((uint16_t *)(void *)(d + 12), htole16(roll(seed) % 4), __ATOMIC_RELAXED);
+		__atomic_store_n((uint16_t *)(void *)(d + 12), htole16(roll(seed) % 4),
+				 __ATOMIC_RELAXED);
 	else if (what < 14)
-		__atomic_store_n((uint16_t *)(void *)(d + 12), htole16(roll(seed) % 8), __ATOMIC_RELAXED);
+		__atomic_store_n((uint16_t *)(void *)(d + 12), htole16(roll(seed) % 8),
+				 __ATOMIC_RELAXED);
 	else
-		__atomic_store_n((uint16_t *)(void *)(d + 14), htole16(roll(seed) % 17), __ATOMIC_RELAXED);
+		__atomic_store_n((uint16_t *)(void *)(d + 14), htole16(roll(seed) % 17),
+				 __ATOMIC_RELAXED);
 }
 
 static void *flips(void *arg)
@@ -412,7 +419,8 @@ static void lay_good_chains(void)
 	struct drv_ring *r = &b.d.rings[0];
 
 	for (uint16_t i = 0; i < 16; i++) {
-		desc_put(&b.a, flip_table, i, (struct drv_desc){ flip_data, 64, i < 15 ? DESC_NEXT : 0, i + 1 });
+		desc_put(&b.a, flip_table, i,
+			 (struct drv_desc){ flip_data, 64, i < 15 ? DESC_NEXT : 0, i + 1 });
 		if (i % 4 == 3)
 			ring_desc(r, i, flip_table, 256, DESC_INDIRECT, 0);
 		else

@@ -41,13 +41,13 @@ enum virtio_status {
 };
 
 /* Feature bits of chapter 6 that the core knows. */
-#define VIRTIO_F_ANY_LAYOUT    27 /* legacy only */
-#define VIRTIO_F_INDIRECT_DESC 28
-#define VIRTIO_F_EVENT_IDX     29
-#define VIRTIO_F_VERSION_1     32
+#define VIRTIO_F_ANY_LAYOUT      27 /* legacy only */
+#define VIRTIO_F_INDIRECT_DESC   28
+#define VIRTIO_F_EVENT_IDX       29
+#define VIRTIO_F_VERSION_1       32
 #define VIRTIO_F_ACCESS_PLATFORM 33
-#define VIRTIO_F_RING_RESET    40
-#define VIRTIO_BIT(f)          (UINT64_C(1) << (f))
+#define VIRTIO_F_RING_RESET      40
+#define VIRTIO_BIT(f)            (UINT64_C(1) << (f))
 
 /* The life of a device; the table of transitions is in device.c. */
 enum virtio_state {
@@ -98,7 +98,8 @@ struct virtio_device_ops {
 
 	/* Control path, under the device's lock. Offset and length are inside config_len. */
 	void (*config_read)(struct virtio_device *vd, uint32_t off, void *buf, uint32_t len);
-	void (*config_write)(struct virtio_device *vd, uint32_t off, const void *buf, uint32_t len); /* NULL: read-only */
+	void (*config_write)(struct virtio_device *vd, uint32_t off, const void *buf,
+			     uint32_t len); /* NULL: read-only */
 	/* DRIVER_OK: `features` are what was negotiated. Failure breaks the device (GEN-8). May be NULL. */
 	int (*start)(struct virtio_device *vd, uint64_t features);
 	/*
@@ -134,18 +135,19 @@ struct virtio_device {
 	void *priv;           /* the device type's */
 	void *transport_priv; /* the transport's; it sets it before virtio_plug() */
 
-	_Atomic uint8_t state;  /* enum virtio_state */
-	_Atomic uint8_t status; /* as the driver reads it */
-	_Atomic uint32_t in_flight; /* chains of all queues, and 1 while a reset is at work */
+	_Atomic uint8_t state;       /* enum virtio_state */
+	_Atomic uint8_t status;      /* as the driver reads it */
+	_Atomic uint32_t in_flight;  /* chains of all queues, and 1 while a reset is at work */
 	_Atomic bool config_changed; /* since the generation was last read */
 
-	pthread_mutex_t lock; /* everything below */
-	bool doorbells; /* armed */
+	pthread_mutex_t lock;    /* everything below */
+	bool doorbells;          /* armed */
 	uint64_t offered;        /* through the modern interface */
 	uint32_t offered_legacy; /* through the legacy one */
 	uint64_t accepted;       /* what the driver wrote, valid or not */
-	uint64_t accepted_wild;  /* feature words that do not exist and hold a bit; the last stands for all beyond */
-	bool legacy;             /* driven by the legacy interface since the last reset */
+	uint64_t
+		accepted_wild; /* feature words that do not exist and hold a bit; the last stands for all beyond */
+	bool legacy; /* driven by the legacy interface since the last reset */
 	uint32_t device_feature_select, driver_feature_select;
 	uint16_t queue_select;
 	uint8_t generation;
@@ -157,21 +159,23 @@ struct virtio_device {
 /* --- for the machine and device types --- */
 
 /* ABSENT to REALIZED; the type adds its queues and its config_len next. */
-void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops, const struct gmem *gm,
-			const struct log *log, void *priv);
+void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops,
+			const struct gmem *gm, const struct log *log, void *priv);
 /* Any state but RESETTING with its transport gone; back to ABSENT. */
 void virtio_device_release(struct virtio_device *vd);
 /* While REALIZED. -ENOSPC beyond VIRTIO_QUEUES_MAX; `size` is a power of two up to VQ_SIZE_MAX. */
 int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop);
 /* REALIZED to PLUGGED: fixes what is offered. ERR_INTERNAL when the type offers an unmet dependency. */
-int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport, struct err *err);
+int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
+		struct err *err);
 void virtio_unplug(struct virtio_device *vd);
 
 /* The negotiated set: frozen from FEATURES_OK on. */
 bool virtio_has(const struct virtio_device *vd, unsigned int feature);
 
 /* The driver broke a rule that only a reset can mend: NEEDS_RESET, one config interrupt, quiet. */
-void virtio_fault(struct virtio_device *vd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* A field of the configuration space changed by itself. */
 void virtio_config_changed(struct virtio_device *vd);
 

@@ -50,14 +50,15 @@ struct virtqueue {
 	struct vring_desc *desc; /* `size` entries, in RAM as a whole; the same for the next two */
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t next_avail;  /* free-running: the next entry to take */
-	uint16_t next_used;   /* free-running: the next entry to fill */
-	uint16_t signalled;   /* next_used when the driver was last told */
-	bool kicks_off;       /* kicks are suppressed */
-	uint32_t epoch;       /* counts stops */
-	uint32_t budget;      /* chains that may yet be taken in this turn of the loop */
+	uint16_t next_avail; /* free-running: the next entry to take */
+	uint16_t next_used;  /* free-running: the next entry to fill */
+	uint16_t signalled;  /* next_used when the driver was last told */
+	bool kicks_off;      /* kicks are suppressed */
+	uint32_t epoch;      /* counts stops */
+	uint32_t budget;     /* chains that may yet be taken in this turn of the loop */
 
-	_Atomic uint32_t in_flight; /* chains popped and not pushed; also read by the control path */
+	_Atomic uint32_t
+		in_flight; /* chains popped and not pushed; also read by the control path */
 	struct loop_post kick_post; /* a trapped kick on its way to the owner */
 };
 
@@ -69,8 +70,9 @@ struct virtqueue {
 struct vq_chain {
 	struct iovec *iov;
 	unsigned int iov_max;
-	unsigned int out_nr, in_nr; /* iov[0..out_nr) readable, iov[out_nr..out_nr + in_nr) writable */
-	uint64_t out_len, in_len;   /* bytes */
+	unsigned int out_nr,
+		in_nr; /* iov[0..out_nr) readable, iov[out_nr..out_nr + in_nr) writable */
+	uint64_t out_len, in_len; /* bytes */
 	uint16_t head;
 	uint32_t epoch; /* of the queue when it was popped: a completion after a reset is dropped */
 };
@@ -105,7 +107,8 @@ uint64_t vq_copy_in(const struct vq_chain *chain, uint64_t off, const void *buf,
 
 /* --- for device.c --- */
 
-void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max, struct loop *loop);
+void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max,
+	     struct loop *loop);
 void vq_reset_registers(struct virtqueue *vq);
 /* Checks the three areas as a whole (alignment, RAM). 0 or -EINVAL. */
 int vq_check(const struct virtqueue *vq);
