@@ -48,15 +48,14 @@ const char *vcpu_exit_name(unsigned int reason)
 /* Every signal stays blocked in KVM_RUN but the kick (see vcpu.h). */
 static int set_signal_mask(struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_signal_mask head;
-		uint64_t set; /* the kernel's sigset: bit n is signal n + 1 */
-	} __attribute__((packed)) mask = {
-		.head.len = sizeof(mask.set),
-		.set = ~(1ULL << (VCPU_KICK_SIGNAL - 1)),
-	};
+	/* The kernel's sigset, after the head: bit n is signal n + 1. */
+	uint64_t set = ~(1ULL << (VCPU_KICK_SIGNAL - 1));
+	uint8_t buf[sizeof(struct kvm_signal_mask) + sizeof(set)] __attribute__((aligned(8)));
+	struct kvm_signal_mask *mask = (void *)buf;
 
-	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
+	mask->len = sizeof(set);
+	memcpy(mask->sigset, &set, sizeof(set));
+	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, mask) ? -errno : 0;
 }
 
 int vcpu_init(struct vcpu *vcpu, struct kvm *kvm, unsigned int id, unsigned int cpus_nr,

@@ -66,8 +66,8 @@ static bool is_running(const struct virtio_device *vd)
 	return state == VIRTIO_RUNNING || state == VIRTIO_LIVE;
 }
 
-void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops, const struct gmem *gm,
-			const struct log *log, void *priv)
+void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops,
+			const struct gmem *gm, const struct log *log, void *priv)
 {
 	*vd = (struct virtio_device){ .ops = ops, .gm = gm, .log = log, .priv = priv };
 	pthread_mutex_init(&vd->lock, NULL);
@@ -102,7 +102,8 @@ int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop)
 /* --- features --- */
 
 /* Bits that exist only for legacy drivers, and so never in the modern words (X13 of the checklist). */
-#define LEGACY_ONLY (VIRTIO_BIT(24) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) | VIRTIO_BIT(30) | VIRTIO_BIT(31))
+#define LEGACY_ONLY                                                                                \
+	(VIRTIO_BIT(24) | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT) | VIRTIO_BIT(30) | VIRTIO_BIT(31))
 #define CORE_FEATURES                                                                              \
 	(VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX) |                     \
 	 VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_RING_RESET))
@@ -130,12 +131,14 @@ bool virtio_has(const struct virtio_device *vd, unsigned int feature)
 	return vd->accepted & VIRTIO_BIT(feature);
 }
 
-int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport, struct err *err)
+int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
+		struct err *err)
 {
 	uint64_t all = vd->ops->features | CORE_FEATURES;
 
 	if (!closed(vd->ops, all))
-		return err_internal(err, "virtio %s offers a feature without what it needs", vd->ops->name);
+		return err_internal(err, "virtio %s offers a feature without what it needs",
+				    vd->ops->name);
 	vd->transport = transport;
 	vd->offered = all & ~LEGACY_ONLY;
 	/* Bits above 31 do not exist for a legacy driver (4.1.4.10). */
@@ -215,7 +218,8 @@ void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
 
 		/* Remembered, and forgotten when the driver thinks better of it (PCI-29, GEN-21). */
 		if (wild)
-			vd->accepted_wild = bits ? vd->accepted_wild | wild : vd->accepted_wild & ~wild;
+			vd->accepted_wild = bits ? vd->accepted_wild | wild
+						 : vd->accepted_wild & ~wild;
 		else if (word == 1)
 			vd->accepted = (vd->accepted & UINT32_MAX) | (uint64_t)bits << 32;
 		else
@@ -237,7 +241,8 @@ void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	log_guest(vd->log, &vd->log_limit, "virtio %s: the driver broke it: %s", vd->ops->name, text);
+	log_guest(vd->log, &vd->log_limit, "virtio %s: the driver broke it: %s", vd->ops->name,
+		  text);
 	/* 2.1.2: a driver that is running is told; one that is not will read the status. */
 	if (atomic_fetch_or(&vd->status, VIRTIO_NEEDS_RESET) & VIRTIO_DRIVER_OK)
 		vd->transport->irq_config(vd);
@@ -419,10 +424,9 @@ static void set_status_locked(struct virtio_device *vd, uint8_t value)
 {
 	uint8_t old = virtio_get_status(vd) & DRIVER_BITS;
 
-	value &= DRIVER_BITS;
-	/* FAILED is the end until a reset (GEN-14). */
-	if (state_of(vd) == VIRTIO_RESETTING || (old & VIRTIO_FAILED))
+	if (state_of(vd) == VIRTIO_RESETTING)
 		return;
+	/* Also once it is set: nothing but a reset follows it (GEN-14). */
 	if (value & VIRTIO_FAILED) {
 		give_up(vd);
 		return;
@@ -608,7 +612,8 @@ void virtio_config_read(struct virtio_device *vd, uint64_t off, void *buf, uint3
 		/* A step only when somebody looks: a counter of all changes could wrap between two looks. */
 		if (atomic_exchange(&vd->config_changed, false))
 			vd->generation++;
-		vd->ops->config_read(vd, (uint32_t)off, buf, MIN(len, vd->config_len - (uint32_t)off));
+		vd->ops->config_read(vd, (uint32_t)off, buf,
+				     MIN(len, vd->config_len - (uint32_t)off));
 	}
 	pthread_mutex_unlock(&vd->lock);
 }
@@ -704,7 +709,7 @@ void virtio_legacy_notify(struct virtio_device *vd, uint32_t n)
 
 /* A legacy driver does not poll for the end of a reset: it gets this long (ARCHITECTURE: reset). */
 #define LEGACY_RESET_NS NSEC_PER_SEC
-#define LEGACY_POLL_NS 1000000
+#define LEGACY_POLL_NS  1000000
 
 static void wait_for_reset(struct virtio_device *vd)
 {
@@ -715,7 +720,8 @@ static void wait_for_reset(struct virtio_device *vd)
 	while (virtio_get_status(vd)) {
 		if (util_now_ns() >= deadline) {
 			log_guest(vd->log, &vd->log_limit,
-				  "virtio %s: a reset waits for requests that do not end", vd->ops->name);
+				  "virtio %s: a reset waits for requests that do not end",
+				  vd->ops->name);
 			return;
 		}
 		nanosleep(&pause, NULL);
@@ -736,8 +742,8 @@ void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
 		/* In one step: a fault may come meanwhile from a queue's thread. */
 		uint8_t old = virtio_get_status(vd);
 
-		while (!atomic_compare_exchange_weak(&vd->status, &old,
-						     (status & DRIVER_BITS) | (old & VIRTIO_NEEDS_RESET)))
+		while (!atomic_compare_exchange_weak(
+			&vd->status, &old, (status & DRIVER_BITS) | (old & VIRTIO_NEEDS_RESET)))
 			;
 		if (status & VIRTIO_FAILED)
 			transition(vd, VIRTIO_EV_FAULT);

@@ -103,19 +103,17 @@ static int set_cpuid(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err)
 
 static void set_msrs(struct vcpu *vcpu)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} m = {
-		.head.nmsrs = 2,
-		.entries = {
-			{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_DEF_TYPE_WB },
-			{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
-		},
+	static const struct kvm_msr_entry entries[] = {
+		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_DEF_TYPE_WB },
+		{ .index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING },
 	};
+	uint8_t buf[sizeof(struct kvm_msrs) + sizeof(entries)] __attribute__((aligned(8)));
+	struct kvm_msrs *msrs = (void *)buf;
 
+	*msrs = (struct kvm_msrs){ .nmsrs = ARRAY_SIZE(entries) };
+	memcpy(msrs->entries, entries, sizeof(entries));
 	/* A KVM without one of them has guests without it, which run too. */
-	ioctl(vcpu->fd, KVM_SET_MSRS, &m);
+	ioctl(vcpu->fd, KVM_SET_MSRS, msrs);
 }
 
 /* SDM volume 3A 10.5.1: the local vector table entries that firmware sets up. */

@@ -73,7 +73,7 @@ def boot_cache_damaged(t):
 @test
 def boot_cmdline(t):
     """-p appends to what the machine needs; --nodefaults drops that."""
-    t.run("cmdline", "-p", "a=b c").expect(0, r"\[.*console=ttyS0.* test=cmdline a=b c\]")
+    t.run("cmdline", "-p", "a=b c").expect(0, r"\[.*console=ttyS0.* test=cmdline a=b c earlycon=.*\]")
     t.run("cmdline", "--nodefaults").expect(0, r"\[test=cmdline\]")
 
 

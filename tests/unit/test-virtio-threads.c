@@ -129,6 +129,13 @@ static void meet(unsigned int side, uint32_t step)
 			sched_yield();
 }
 
+/* So that over the rounds either side is the earlier one, by every small amount. */
+static void lag(uint32_t steps)
+{
+	for (volatile uint32_t i = 0; i < steps; i++)
+		;
+}
+
 struct litmus {
 	unsigned int rounds;
 	_Atomic bool has; /* the device found the ring not empty when it asked for kicks again */
@@ -143,18 +150,23 @@ static void *owner(void *arg)
 	struct vq_chain c = { .iov = iov, .iov_max = 4 };
 
 	for (uint32_t i = 0; i < l->rounds; i++) {
-		meet(1, 4 * i + 1);
+		meet(1, 5 * i + 1);
 		vq->budget = 1;
 		MUST(vq_pop(vq, &c) == 1);
 		vq_push(vq, &c, 1);
-		meet(1, 4 * i + 2);
+		meet(1, 5 * i + 2);
+		lag(i % 64);
 		vq_flush(vq);
-		meet(1, 4 * i + 3);
+		meet(1, 5 * i + 3);
 		vq_kicks_off(vq);
-		meet(1, 4 * i + 4);
+		meet(1, 5 * i + 4);
+		/* Each side has the other's words in its cache: then its own store is the slow part. */
+		arena_get16(&b.a, b.d.rings[0].avail + 2);
+		meet(1, 5 * i + 5);
+		lag(i / 64 % 64);
 		l->has = vq_kicks_on(vq);
 	}
-	meet(1, 4 * l->rounds + 1);
+	meet(1, 5 * l->rounds + 1);
 	return NULL;
 }
 
@@ -167,6 +179,16 @@ static void check_irq(struct drv_ring *r, bool found, uint32_t irqs)
 	MUST(ring_get(r, &id, &len) && len == 1);
 	if (!r->event_idx)
 		ring_set_avail_flags(r, 1);
+}
+
+/* The driver's idx, and then the device's wish, with nothing between that takes time. */
+static __attribute__((noinline)) bool publish_and_look(const struct drv_ring *r, uint16_t *idx,
+						       const uint16_t *wish)
+{
+	__atomic_store_n(idx, htole16(r->avail_idx), __ATOMIC_RELEASE);
+	atomic_thread_fence(memory_order_seq_cst);
+	uint16_t v = le16toh(__atomic_load_n(wish, __ATOMIC_RELAXED));
+	return r->event_idx ? v == (uint16_t)(r->avail_idx - 1) : !v;
 }
 
 START_TEST(neither_side_sleeps_through)
@@ -182,6 +204,8 @@ START_TEST(neither_side_sleeps_through)
 	bench_release(&b);
 	bench_init(&b, &(struct bench_opts){ .queues = 2 });
 	bench_up(&b, _i ? MODERN_ALL : MODERN);
+	uint16_t *idx = gmem_span(&b.a.gm, r->avail + 2, 2);
+	uint16_t *wish = gmem_span(&b.a.gm, r->used + (_i ? 4 + 8 * 16 : 0), 2);
 	at_step[0] = at_step[1] = 0;
 	arena_permit(&b.a, b.echo_gpa, 1);
 	MUST(pthread_create(&t, NULL, owner, &l) == 0);
@@ -190,21 +214,21 @@ START_TEST(neither_side_sleeps_through)
 	for (uint32_t i = 0; i < l.rounds; i++) {
 		uint32_t irqs = b.d.irqs.queue[0];
 
-		meet(0, 4 * i + 1);
+		meet(0, 5 * i + 1);
 		if (i)
 			MUST(wanted || l.has);
-		meet(0, 4 * i + 2);
+		meet(0, 5 * i + 2);
 		bool found = ring_irq_on(r);
-		meet(0, 4 * i + 3);
+		meet(0, 5 * i + 3);
 		check_irq(r, found, irqs);
 		ring_add(r, &buf, 1);
-		meet(0, 4 * i + 4);
+		meet(0, 5 * i + 4);
+		MUST(r->event_idx ? ring_avail_event(r) != r->avail_idx : ring_used_flags(r) == 1);
+		meet(0, 5 * i + 5);
+		wanted = publish_and_look(r, idx, wish);
 		ring_publish(r);
-		atomic_thread_fence(memory_order_seq_cst);
-		wanted = r->event_idx ? ring_avail_event(r) == (uint16_t)(r->avail_idx - 1)
-				      : !ring_used_flags(r);
 	}
-	meet(0, 4 * l.rounds + 1);
+	meet(0, 5 * l.rounds + 1);
 	MUST(wanted || l.has);
 	pthread_join(t, NULL);
 }
