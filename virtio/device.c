@@ -3,11 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <lkvm/loop.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio/device.h>
+
+#include "core.h"
 
 /* --- the life cycle --- */
 
@@ -40,13 +41,13 @@ int virtio_state_next(enum virtio_state state, enum virtio_event ev)
 	return (int)transitions[state][ev] - 1;
 }
 
-static enum virtio_state state_of(const struct virtio_device *vd)
+enum virtio_state vd_state(const struct virtio_device *vd)
 {
 	return atomic_load_explicit(&vd->state, memory_order_acquire);
 }
 
 /* False when the event cannot happen now. A fault on another thread may come between: then look again. */
-static bool transition(struct virtio_device *vd, enum virtio_event ev)
+bool vd_transition(struct virtio_device *vd, enum virtio_event ev)
 {
 	uint8_t old = atomic_load(&vd->state);
 	int new;
@@ -59,9 +60,9 @@ static bool transition(struct virtio_device *vd, enum virtio_event ev)
 	return true;
 }
 
-static bool is_running(const struct virtio_device *vd)
+bool vd_is_running(const struct virtio_device *vd)
 {
-	enum virtio_state state = state_of(vd);
+	enum virtio_state state = vd_state(vd);
 
 	return state == VIRTIO_RUNNING || state == VIRTIO_LIVE;
 }
@@ -71,14 +72,14 @@ void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops
 {
 	*vd = (struct virtio_device){ .ops = ops, .gm = gm, .log = log, .priv = priv };
 	pthread_mutex_init(&vd->lock, NULL);
-	transition(vd, VIRTIO_EV_REALIZE);
+	vd_transition(vd, VIRTIO_EV_REALIZE);
 }
 
 void virtio_device_release(struct virtio_device *vd)
 {
 	for (uint16_t i = 0; i < vd->queues_nr; i++)
 		loop_post_cancel(vd->vqs[i].loop, &vd->vqs[i].kick_post);
-	transition(vd, VIRTIO_EV_UNREALIZE);
+	vd_transition(vd, VIRTIO_EV_UNREALIZE);
 	pthread_mutex_destroy(&vd->lock);
 }
 
@@ -143,7 +144,7 @@ int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *tra
 	vd->offered = all & ~LEGACY_ONLY;
 	/* Bits above 31 do not exist for a legacy driver (4.1.4.10). */
 	vd->offered_legacy = (uint32_t)(all | VIRTIO_BIT(VIRTIO_F_ANY_LAYOUT));
-	if (!transition(vd, VIRTIO_EV_PLUG))
+	if (!vd_transition(vd, VIRTIO_EV_PLUG))
 		return err_internal(err, "virtio %s is plugged twice", vd->ops->name);
 	return 0;
 }
@@ -151,7 +152,7 @@ int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *tra
 void virtio_unplug(struct virtio_device *vd)
 {
 	virtio_reset(vd);
-	if (transition(vd, VIRTIO_EV_UNPLUG))
+	if (vd_transition(vd, VIRTIO_EV_UNPLUG))
 		vd->transport = NULL;
 }
 
@@ -211,7 +212,7 @@ uint32_t virtio_get_driver_features(struct virtio_device *vd)
 void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
 {
 	pthread_mutex_lock(&vd->lock);
-	if (state_of(vd) == VIRTIO_PLUGGED) {
+	if (vd_state(vd) == VIRTIO_PLUGGED) {
 		uint32_t word = vd->driver_feature_select;
 
 		uint64_t wild = word > 1 ? VIRTIO_BIT(MIN(word, 63)) : 0;
@@ -236,7 +237,7 @@ void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
 	va_list ap;
 
 	/* Once: a broken device stays quiet until it is reset (HD-45). */
-	if (!transition(vd, VIRTIO_EV_FAULT))
+	if (!vd_transition(vd, VIRTIO_EV_FAULT))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
@@ -251,7 +252,7 @@ void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
 void virtio_config_changed(struct virtio_device *vd)
 {
 	atomic_store(&vd->config_changed, true);
-	if (is_running(vd))
+	if (vd_is_running(vd))
 		vd->transport->irq_config(vd);
 }
 
@@ -259,7 +260,7 @@ void virtio_config_changed(struct virtio_device *vd)
 
 void virtio_queue_serve(struct virtqueue *vq)
 {
-	if (!vq->running || !is_running(vq->vd))
+	if (!vq->running || !vd_is_running(vq->vd))
 		return;
 	vq->budget = vq->size;
 	bool again = vq->vd->ops->kick(vq->vd, vq);
@@ -270,7 +271,7 @@ void virtio_queue_serve(struct virtqueue *vq)
 
 void virtio_queue_notify(struct virtio_device *vd, uint32_t n)
 {
-	if (n < vd->queues_nr && is_running(vd))
+	if (n < vd->queues_nr && vd_is_running(vd))
 		loop_post(vd->vqs[n].loop, &vd->vqs[n].kick_post);
 }
 
@@ -292,7 +293,7 @@ static void stop_on_owner(void *arg)
 }
 
 /* The device is running: the queue begins, and is looked at once, since a driver may have filled it. */
-static void start_queue(struct virtio_device *vd, struct virtqueue *vq)
+void vd_start_queue(struct virtio_device *vd, struct virtqueue *vq)
 {
 	struct start_call c = { .vq = vq };
 
@@ -308,7 +309,7 @@ static void arm_doorbells(struct virtio_device *vd)
 	if (vd->doorbells || !vd->transport->doorbells_on || vd->transport->doorbells_on(vd))
 		return;
 	vd->doorbells = true;
-	transition(vd, VIRTIO_EV_DOORBELLS_ON);
+	vd_transition(vd, VIRTIO_EV_DOORBELLS_ON);
 }
 
 static void disarm_doorbells(struct virtio_device *vd)
@@ -317,14 +318,14 @@ static void disarm_doorbells(struct virtio_device *vd)
 		return;
 	vd->transport->doorbells_off(vd);
 	vd->doorbells = false;
-	transition(vd, VIRTIO_EV_DOORBELLS_OFF);
+	vd_transition(vd, VIRTIO_EV_DOORBELLS_OFF);
 }
 
 /* DRIVER_OK, or the legacy interface's first use. */
-static void start_device(struct virtio_device *vd, enum virtio_event ev)
+void vd_start(struct virtio_device *vd, enum virtio_event ev)
 {
 	/* First, so that what goes wrong below can break the device; no queue runs yet. */
-	if (!transition(vd, ev))
+	if (!vd_transition(vd, ev))
 		return;
 	/* Every ring as a whole, before any is touched (GEN-8, HD-53). */
 	for (uint16_t i = 0; i < vd->queues_nr; i++) {
@@ -339,7 +340,7 @@ static void start_device(struct virtio_device *vd, enum virtio_event ev)
 	}
 	for (uint16_t i = 0; i < vd->queues_nr; i++) {
 		if (vd->vqs[i].enabled)
-			start_queue(vd, &vd->vqs[i]);
+			vd_start_queue(vd, &vd->vqs[i]);
 	}
 	arm_doorbells(vd);
 }
@@ -363,14 +364,14 @@ static void reset_registers(struct virtio_device *vd)
  */
 void virtio_drain_one(struct virtio_device *vd)
 {
-	if (atomic_fetch_sub(&vd->in_flight, 1) != 1 || !transition(vd, VIRTIO_EV_DRAINED))
+	if (atomic_fetch_sub(&vd->in_flight, 1) != 1 || !vd_transition(vd, VIRTIO_EV_DRAINED))
 		return;
 	atomic_store_explicit(&vd->status, 0, memory_order_release);
 }
 
 static void reset_locked(struct virtio_device *vd)
 {
-	enum virtio_state state = state_of(vd);
+	enum virtio_state state = vd_state(vd);
 
 	if (state == VIRTIO_RESETTING || state < VIRTIO_PLUGGED)
 		return;
@@ -381,7 +382,7 @@ static void reset_locked(struct virtio_device *vd)
 	}
 	/* Counted like a request, so that it cannot end before it is done here. */
 	atomic_fetch_add(&vd->in_flight, 1);
-	transition(vd, VIRTIO_EV_RESET);
+	vd_transition(vd, VIRTIO_EV_RESET);
 	disarm_doorbells(vd);
 	for (uint16_t i = 0; i < vd->queues_nr; i++) {
 		if (vd->vqs[i].enabled)
@@ -405,9 +406,6 @@ uint8_t virtio_get_status(struct virtio_device *vd)
 	return atomic_load_explicit(&vd->status, memory_order_acquire);
 }
 
-#define DRIVER_BITS                                                                                \
-	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_FAILED)
-
 static void add_status(struct virtio_device *vd, uint8_t bits)
 {
 	atomic_fetch_or(&vd->status, bits);
@@ -417,14 +415,14 @@ static void give_up(struct virtio_device *vd)
 {
 	add_status(vd, VIRTIO_FAILED);
 	/* The driver's own verdict: queues rest, without NEEDS_RESET (GEN-14). */
-	transition(vd, VIRTIO_EV_FAULT);
+	vd_transition(vd, VIRTIO_EV_FAULT);
 }
 
 static void set_status_locked(struct virtio_device *vd, uint8_t value)
 {
-	uint8_t old = virtio_get_status(vd) & DRIVER_BITS;
+	uint8_t old = virtio_get_status(vd) & VIRTIO_DRIVER_BITS;
 
-	if (state_of(vd) == VIRTIO_RESETTING)
+	if (vd_state(vd) == VIRTIO_RESETTING)
 		return;
 	/* Also once it is set: nothing but a reset follows it (GEN-14). */
 	if (value & VIRTIO_FAILED) {
@@ -437,11 +435,11 @@ static void set_status_locked(struct virtio_device *vd, uint8_t value)
 	add_status(vd, value & (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER));
 	uint8_t both = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER;
 	if ((value & ~old & VIRTIO_FEATURES_OK) && (value & both) == both && features_valid(vd) &&
-	    transition(vd, VIRTIO_EV_FEATURES_OK))
+	    vd_transition(vd, VIRTIO_EV_FEATURES_OK))
 		add_status(vd, VIRTIO_FEATURES_OK);
-	if ((value & ~old & VIRTIO_DRIVER_OK) && state_of(vd) == VIRTIO_NEGOTIATED) {
+	if ((value & ~old & VIRTIO_DRIVER_OK) && vd_state(vd) == VIRTIO_NEGOTIATED) {
 		add_status(vd, VIRTIO_DRIVER_OK);
-		start_device(vd, VIRTIO_EV_DRIVER_OK);
+		vd_start(vd, VIRTIO_EV_DRIVER_OK);
 	}
 }
 
@@ -478,13 +476,13 @@ uint16_t virtio_get_queue_select(struct virtio_device *vd)
 }
 
 /* The one place where the driver's selector becomes an index. */
-static struct virtqueue *selected(struct virtio_device *vd)
+struct virtqueue *vd_selected_queue(struct virtio_device *vd)
 {
 	return vd->queue_select < vd->queues_nr ? &vd->vqs[vd->queue_select] : NULL;
 }
 
 /* While a queue reset waits for chains that are out, the queue stays as it is. */
-static bool is_resetting(struct virtqueue *vq)
+bool vq_is_resetting(struct virtqueue *vq)
 {
 	if (vq->resetting && !atomic_load_explicit(&vq->in_flight, memory_order_acquire))
 		vq->resetting = false;
@@ -494,14 +492,14 @@ static bool is_resetting(struct virtqueue *vq)
 /* Size and addresses: after FEATURES_OK, while the queue is not enabled (PCI-46, PCI-47). */
 static bool is_writable(struct virtio_device *vd, struct virtqueue *vq)
 {
-	return vq && !vq->enabled && !is_resetting(vq) &&
-	       (state_of(vd) == VIRTIO_NEGOTIATED || is_running(vd));
+	return vq && !vq->enabled && !vq_is_resetting(vq) &&
+	       (vd_state(vd) == VIRTIO_NEGOTIATED || vd_is_running(vd));
 }
 
 uint16_t virtio_get_queue_size(struct virtio_device *vd)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	uint16_t v = vq ? vq->size : 0;
 	pthread_mutex_unlock(&vd->lock);
 	return v;
@@ -510,7 +508,7 @@ uint16_t virtio_get_queue_size(struct virtio_device *vd)
 void virtio_set_queue_size(struct virtio_device *vd, uint16_t size)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	if (is_writable(vd, vq) && size && size <= vq->size_max && !(size & (size - 1)))
 		vq->size = size;
 	pthread_mutex_unlock(&vd->lock);
@@ -532,7 +530,7 @@ static uint64_t *queue_addr(struct virtqueue *vq, enum virtio_queue_addr which)
 uint64_t virtio_get_queue_addr(struct virtio_device *vd, enum virtio_queue_addr which)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	uint64_t v = vq ? *queue_addr(vq, which) : 0;
 	pthread_mutex_unlock(&vd->lock);
 	return v;
@@ -541,7 +539,7 @@ uint64_t virtio_get_queue_addr(struct virtio_device *vd, enum virtio_queue_addr 
 void virtio_set_queue_addr(struct virtio_device *vd, enum virtio_queue_addr which, uint64_t gpa)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	if (is_writable(vd, vq))
 		*queue_addr(vq, which) = gpa;
 	pthread_mutex_unlock(&vd->lock);
@@ -550,7 +548,7 @@ void virtio_set_queue_addr(struct virtio_device *vd, enum virtio_queue_addr whic
 uint16_t virtio_get_queue_enable(struct virtio_device *vd)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	uint16_t v = vq && vq->enabled;
 	pthread_mutex_unlock(&vd->lock);
 	return v;
@@ -559,11 +557,11 @@ uint16_t virtio_get_queue_enable(struct virtio_device *vd)
 void virtio_set_queue_enable(struct virtio_device *vd, uint16_t value)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	if (value == 1 && is_writable(vd, vq)) {
 		vq->enabled = true;
-		if (is_running(vd))
-			start_queue(vd, vq);
+		if (vd_is_running(vd))
+			vd_start_queue(vd, vq);
 	}
 	pthread_mutex_unlock(&vd->lock);
 }
@@ -571,13 +569,13 @@ void virtio_set_queue_enable(struct virtio_device *vd, uint16_t value)
 uint16_t virtio_get_queue_reset(struct virtio_device *vd)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
-	uint16_t v = vq && is_resetting(vq);
+	struct virtqueue *vq = vd_selected_queue(vd);
+	uint16_t v = vq && vq_is_resetting(vq);
 	pthread_mutex_unlock(&vd->lock);
 	return v;
 }
 
-static void reset_queue(struct virtqueue *vq)
+void vd_reset_queue(struct virtqueue *vq)
 {
 	loop_call(vq->loop, stop_on_owner, vq);
 	vq_reset_registers(vq);
@@ -587,10 +585,10 @@ static void reset_queue(struct virtqueue *vq)
 void virtio_set_queue_reset(struct virtio_device *vd, uint16_t value)
 {
 	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
+	struct virtqueue *vq = vd_selected_queue(vd);
 	if (value == 1 && vq && vq->enabled && virtio_has(vd, VIRTIO_F_RING_RESET) &&
-	    (state_of(vd) == VIRTIO_NEGOTIATED || is_running(vd)))
-		reset_queue(vq);
+	    (vd_state(vd) == VIRTIO_NEGOTIATED || vd_is_running(vd)))
+		vd_reset_queue(vq);
 	pthread_mutex_unlock(&vd->lock);
 }
 
@@ -623,132 +621,5 @@ void virtio_config_write(struct virtio_device *vd, uint64_t off, const void *buf
 	pthread_mutex_lock(&vd->lock);
 	if (vd->ops->config_write && range_ok(off, len, vd->config_len))
 		vd->ops->config_write(vd, (uint32_t)off, buf, len);
-	pthread_mutex_unlock(&vd->lock);
-}
-
-/* --- the legacy interface --- */
-
-uint32_t virtio_legacy_features(const struct virtio_device *vd)
-{
-	return vd->offered_legacy;
-}
-
-uint32_t virtio_legacy_get_driver_features(struct virtio_device *vd)
-{
-	pthread_mutex_lock(&vd->lock);
-	uint32_t v = (uint32_t)vd->accepted;
-	pthread_mutex_unlock(&vd->lock);
-	return v;
-}
-
-/* There is no FEATURES_OK to refuse with: what was not offered is not accepted (3.1.2). */
-void virtio_legacy_set_features(struct virtio_device *vd, uint32_t bits)
-{
-	pthread_mutex_lock(&vd->lock);
-	if (state_of(vd) == VIRTIO_PLUGGED) {
-		vd->legacy = true;
-		vd->accepted = bits & vd->offered_legacy;
-	}
-	pthread_mutex_unlock(&vd->lock);
-}
-
-/* 2.7.2: one contiguous ring; the used part starts on the next 4096 bytes. */
-#define LEGACY_ALIGN 4096
-
-static void place_legacy_ring(struct virtqueue *vq, uint32_t pfn)
-{
-	vq->desc_gpa = (uint64_t)pfn * LEGACY_ALIGN;
-	vq->avail_gpa = vq->desc_gpa + 16 * (uint64_t)vq->size;
-	vq->used_gpa = align_up(vq->avail_gpa + 6 + 2 * (uint64_t)vq->size, LEGACY_ALIGN);
-	vq->enabled = true;
-}
-
-static void legacy_start(struct virtio_device *vd)
-{
-	if (state_of(vd) == VIRTIO_PLUGGED)
-		start_device(vd, VIRTIO_EV_LEGACY_START);
-}
-
-uint32_t virtio_legacy_get_pfn(struct virtio_device *vd)
-{
-	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
-	uint32_t v = vq && vq->enabled ? (uint32_t)(vq->desc_gpa / LEGACY_ALIGN) : 0;
-	pthread_mutex_unlock(&vd->lock);
-	return v;
-}
-
-void virtio_legacy_set_pfn(struct virtio_device *vd, uint32_t pfn)
-{
-	pthread_mutex_lock(&vd->lock);
-	struct virtqueue *vq = selected(vd);
-	bool usable = state_of(vd) == VIRTIO_PLUGGED || (vd->legacy && is_running(vd));
-	if (vq && usable && !pfn && vq->enabled) {
-		reset_queue(vq);
-	} else if (vq && usable && pfn && !vq->enabled && !is_resetting(vq)) {
-		vd->legacy = true;
-		place_legacy_ring(vq, pfn);
-		if (is_running(vd))
-			start_queue(vd, vq);
-		else
-			legacy_start(vd);
-	}
-	pthread_mutex_unlock(&vd->lock);
-}
-
-void virtio_legacy_notify(struct virtio_device *vd, uint32_t n)
-{
-	if (n < vd->queues_nr && state_of(vd) == VIRTIO_PLUGGED) {
-		pthread_mutex_lock(&vd->lock);
-		if (vd->legacy)
-			legacy_start(vd);
-		pthread_mutex_unlock(&vd->lock);
-	}
-	virtio_queue_notify(vd, n);
-}
-
-/* A legacy driver does not poll for the end of a reset: it gets this long (ARCHITECTURE: reset). */
-#define LEGACY_RESET_NS NSEC_PER_SEC
-#define LEGACY_POLL_NS  1000000
-
-static void wait_for_reset(struct virtio_device *vd)
-{
-	static const struct timespec pause = { .tv_nsec = LEGACY_POLL_NS };
-	uint64_t deadline = util_now_ns() + LEGACY_RESET_NS;
-
-	/* Status, which ends it: the next read must be 0 (LEG-33). */
-	while (virtio_get_status(vd)) {
-		if (util_now_ns() >= deadline) {
-			log_guest(vd->log, &vd->log_limit,
-				  "virtio %s: a reset waits for requests that do not end",
-				  vd->ops->name);
-			return;
-		}
-		nanosleep(&pause, NULL);
-	}
-}
-
-void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
-{
-	if (status == 0) {
-		virtio_reset(vd);
-		wait_for_reset(vd);
-		return;
-	}
-	pthread_mutex_lock(&vd->lock);
-	/* Stored as written, in any order (LEG-16); NEEDS_RESET stays the device's own. */
-	if (state_of(vd) != VIRTIO_RESETTING) {
-		vd->legacy = true;
-		/* In one step: a fault may come meanwhile from a queue's thread. */
-		uint8_t old = virtio_get_status(vd);
-
-		while (!atomic_compare_exchange_weak(
-			&vd->status, &old, (status & DRIVER_BITS) | (old & VIRTIO_NEEDS_RESET)))
-			;
-		if (status & VIRTIO_FAILED)
-			transition(vd, VIRTIO_EV_FAULT);
-		else if (status & VIRTIO_DRIVER_OK)
-			legacy_start(vd);
-	}
 	pthread_mutex_unlock(&vd->lock);
 }
