@@ -166,7 +166,10 @@ static void print_scaled(const char *what, uint64_t v, const char *const units[3
 	static const double scales[] = { 1, 1e3, 1e6 };
 	unsigned int i = v >= 1000000 ? 2 : v >= 1000 ? 1 : 0;
 
-	if (v)
+	/* %g alone writes 3970 as 3.97e+03. */
+	if (v >= 1000 * scales[i])
+		printf("  %-23s %.0f %s\n", what, v / scales[i], units[i]);
+	else if (v)
 		printf("  %-23s %.3g %s\n", what, v / scales[i], units[i]);
 	else
 		printf("  %-23s not measured\n", what);

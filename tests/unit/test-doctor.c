@@ -264,6 +264,10 @@ START_TEST(prints_what_it_found)
 	ck_assert_int_eq(DOCTOR(), 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(lines); i++)
 		ck_assert_msg(strstr(out, lines[i]), "no %s in %s", lines[i], out);
+	host.measured.insns_per_sec = 3970000000; /* more digits than three */
+	DOCTOR();
+	ck_assert_msg(strstr(out, "speed                   3970 million instructions/s\n"), "%s",
+		      out);
 	host.measured = (struct probe_facts){ 0 };
 	DOCTOR();
 	ck_assert_msg(strstr(out, "speed                   not measured\n"), "%s", out);
