@@ -43,18 +43,8 @@ _Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline_tail");
 const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-",
 				      NULL };
 
-/* Devices are released in the reverse order of `built`. */
-enum part {
-	PART_SERIAL,
-	PART_RTC,
-	PART_I8042,
-	PART_PM,
-	PART_PVPANIC,
-	PART_PCI,
-	PART_EARLYCON,
-	PART_DEBUG_EXIT
-};
-#define PARTS_NR 8
+/* Devices of which there is one; the serial ports are counted. */
+enum part { PART_RTC, PART_I8042, PART_PM, PART_PVPANIC, PART_PCI, PART_EARLYCON, PART_DEBUG_EXIT };
 
 struct board {
 	struct board_parts p;
@@ -137,7 +127,6 @@ static int add_devices(struct board *b, struct err *err)
 		b->built |= 1u << (part);                                                          \
 	} while (0)
 
-	b->built |= 1u << PART_SERIAL;
 	ret = add_serials(b, err);
 	if (ret)
 		return ret;

@@ -28,7 +28,6 @@ struct gmem;
 struct virtio_device;
 
 #define VIRTIO_QUEUES_MAX 64
-#define VIRTIO_CONFIG_MAX 256 /* bytes of configuration space */
 
 /* 2.1 */
 enum virtio_status {
