@@ -69,58 +69,63 @@ void bus_remove(struct bus *bus, struct bus_region *r)
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* The region that holds `addr`; the lock is dropped before the caller uses it (see bus.h). */
-static struct bus_region *find(struct bus *bus, uint64_t addr)
+/* Where an access goes. */
+struct target {
+	struct bus_region *r; /* NULL: nobody's */
+	uint64_t off;
+};
+
+/*
+ * The region that takes all of [addr, addr + len) at once, or, for one byte, that holds it. A region that
+ * leaves the bus may come back at another base, so `off` is of the same moment as the region.
+ */
+static struct target find(struct bus *bus, uint64_t addr, unsigned int len)
 {
-	struct bus_region *r = NULL;
+	struct target t = { NULL, 0 };
 
 	pthread_rwlock_rdlock(&bus->lock);
 	unsigned int at = upper(bus, addr);
-	if (at && addr - bus->regions[at - 1]->base < bus->regions[at - 1]->size)
-		r = bus->regions[at - 1];
+	if (at) {
+		struct bus_region *r = bus->regions[at - 1];
+
+		t.off = addr - r->base;
+		if (len <= r->max_width && (len & (len - 1)) == 0 && range_ok(t.off, len, r->size))
+			t.r = r;
+	}
 	pthread_rwlock_unlock(&bus->lock);
-	return r;
-}
-
-static bool whole(const struct bus_region *r, uint64_t addr, unsigned int len)
-{
-	return len <= r->max_width && (len & (len - 1)) == 0 &&
-	       range_ok(addr - r->base, len, r->size);
-}
-
-static void read_byte(struct bus *bus, uint64_t addr, uint8_t *byte)
-{
-	struct bus_region *r = find(bus, addr);
-
-	*byte = r ? r->read(r, addr - r->base, 1) : 0xff;
+	return t;
 }
 
 void bus_read(struct bus *bus, uint64_t addr, void *data, unsigned int len)
 {
-	struct bus_region *r = find(bus, addr);
+	struct target t = find(bus, addr, len);
+	uint8_t *bytes = data;
 
-	if (r && whole(r, addr, len)) {
-		uint64_t v = htole64(r->read(r, addr - r->base, len));
+	if (t.r) {
+		uint64_t v = htole64(t.r->read(t.r, t.off, len));
 		memcpy(data, &v, len);
 		return;
 	}
-	for (unsigned int i = 0; i < len; i++)
-		read_byte(bus, addr + i, (uint8_t *)data + i);
+	for (unsigned int i = 0; i < len; i++) {
+		t = find(bus, addr + i, 1);
+		bytes[i] = t.r ? t.r->read(t.r, t.off, 1) : 0xff;
+	}
 }
 
 void bus_write(struct bus *bus, uint64_t addr, const void *data, unsigned int len)
 {
-	struct bus_region *r = find(bus, addr);
+	struct target t = find(bus, addr, len);
+	const uint8_t *bytes = data;
 
-	if (r && whole(r, addr, len)) {
+	if (t.r) {
 		uint64_t v = 0;
 		memcpy(&v, data, len);
-		r->write(r, addr - r->base, len, le64toh(v));
+		t.r->write(t.r, t.off, len, le64toh(v));
 		return;
 	}
 	for (unsigned int i = 0; i < len; i++) {
-		r = find(bus, addr + i);
-		if (r)
-			r->write(r, addr + i - r->base, 1, ((const uint8_t *)data)[i]);
+		t = find(bus, addr + i, 1);
+		if (t.r)
+			t.r->write(t.r, t.off, 1, bytes[i]);
 	}
 }

@@ -93,6 +93,7 @@ static int init_vm(struct kvm *kvm, const char *dev, struct err *err)
 	if (!kvm->cpus_max)
 		kvm->cpus_max = 4; /* api.rst, 4.7: what the lack of both capabilities means */
 	kvm->coalesced_pio = kvm_check_cap(kvm, KVM_CAP_COALESCED_PIO);
+	kvm->msi_devid = kvm_check_cap(kvm, KVM_CAP_MSI_DEVID);
 	return arch_vm_init(kvm, err);
 }
 
@@ -124,7 +125,7 @@ int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, boo
 		   struct err *err)
 {
 	struct kvm_userspace_memory_region slot = {
-		.slot = kvm->slots_nr,
+		.slot = atomic_fetch_add(&kvm->slots_nr, 1),
 		.flags = readonly ? KVM_MEM_READONLY : 0,
 		.guest_phys_addr = gpa,
 		.memory_size = size,
@@ -134,6 +135,14 @@ int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, boo
 	if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
 		return err_host(err, errno, "KVM refuses %llu KiB of guest memory at 0x%llx",
 				(unsigned long long)(size / KIB), (unsigned long long)gpa);
-	kvm->slots_nr++;
-	return 0;
+	return slot.slot;
+}
+
+void kvm_del_memory(struct kvm *kvm, int slot)
+{
+	struct kvm_userspace_memory_region none = { .slot = slot };
+
+	/* Of a slot that is there: KVM has no reason to refuse, and takes no memory for it. */
+	if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &none))
+		log_error(kvm->log, "KVM keeps memory slot %d: %s", slot, strerror(errno));
 }

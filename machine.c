@@ -229,12 +229,12 @@ static int make_memory(struct machine *m, struct err *err)
 	};
 
 	int ret = gmem_init(&m->vm.gm, spans, nr, &backing, err);
-	for (unsigned int i = 0; !ret && i < m->vm.gm.regions_nr; i++) {
+	for (unsigned int i = 0; ret >= 0 && i < m->vm.gm.regions_nr; i++) {
 		const struct gmem_region *r = &m->vm.gm.regions[i];
 
 		ret = kvm_add_memory(&m->vm.kvm, r->gpa, r->size, r->host, false, err);
 	}
-	return ret;
+	return MIN(ret, 0);
 }
 
 static int make_vcpus(struct machine *m, struct err *err)

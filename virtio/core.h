@@ -18,6 +18,8 @@ bool vd_is_running(const struct virtio_device *vd);
 bool vd_transition(struct virtio_device *vd, enum virtio_event ev);
 
 /* Under the device's lock. */
+/* False when the other interface drives the device: this one's writes are ignored (LEG-34). */
+bool vd_claim(struct virtio_device *vd, enum virtio_iface iface);
 struct virtqueue *vd_selected_queue(
 	struct virtio_device *vd); /* NULL: there is none of that number */
 bool vq_is_resetting(struct virtqueue *vq);

@@ -70,7 +70,9 @@ bool vd_is_running(const struct virtio_device *vd)
 void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops *ops,
 			const struct gmem *gm, const struct log *log, void *priv)
 {
-	*vd = (struct virtio_device){ .ops = ops, .gm = gm, .log = log, .priv = priv };
+	*vd = (struct virtio_device){
+		.ops = ops, .gm = gm, .log = log, .priv = priv, .bus_master = true
+	};
 	pthread_mutex_init(&vd->lock, NULL);
 	vd_transition(vd, VIRTIO_EV_REALIZE);
 }
@@ -156,6 +158,21 @@ void virtio_unplug(struct virtio_device *vd)
 		vd->transport = NULL;
 }
 
+bool vd_claim(struct virtio_device *vd, enum virtio_iface iface)
+{
+	if (vd->iface == VIRTIO_IFACE_NONE)
+		vd->iface = iface;
+	return vd->iface == iface;
+}
+
+enum virtio_iface virtio_get_iface(struct virtio_device *vd)
+{
+	pthread_mutex_lock(&vd->lock);
+	enum virtio_iface iface = vd->iface;
+	pthread_mutex_unlock(&vd->lock);
+	return iface;
+}
+
 void virtio_select_device_features(struct virtio_device *vd, uint32_t word)
 {
 	pthread_mutex_lock(&vd->lock);
@@ -212,7 +229,7 @@ uint32_t virtio_get_driver_features(struct virtio_device *vd)
 void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
 {
 	pthread_mutex_lock(&vd->lock);
-	if (vd_state(vd) == VIRTIO_PLUGGED) {
+	if (vd_state(vd) == VIRTIO_PLUGGED && vd_claim(vd, VIRTIO_IFACE_MODERN)) {
 		uint32_t word = vd->driver_feature_select;
 
 		uint64_t wild = word > 1 ? VIRTIO_BIT(MIN(word, 63)) : 0;
@@ -277,6 +294,7 @@ void virtio_queue_notify(struct virtio_device *vd, uint32_t n)
 
 struct start_call {
 	struct virtqueue *vq;
+	bool bus_master;
 	int ret;
 };
 
@@ -285,6 +303,15 @@ static void start_on_owner(void *arg)
 	struct start_call *c = arg;
 
 	c->ret = vq_start(c->vq);
+	if (!c->ret)
+		c->ret = vq_set_bus_master(c->vq, c->bus_master);
+}
+
+static void bus_master_on_owner(void *arg)
+{
+	struct start_call *c = arg;
+
+	c->ret = vq_set_bus_master(c->vq, c->bus_master);
 }
 
 static void stop_on_owner(void *arg)
@@ -295,13 +322,36 @@ static void stop_on_owner(void *arg)
 /* The device is running: the queue begins, and is looked at once, since a driver may have filled it. */
 void vd_start_queue(struct virtio_device *vd, struct virtqueue *vq)
 {
-	struct start_call c = { .vq = vq };
+	struct start_call c = { .vq = vq, .bus_master = vd->bus_master };
 
 	loop_call(vq->loop, start_on_owner, &c);
-	if (c.ret)
+	if (c.ret == -ENOMEM)
+		virtio_fault(vd, "queue %u: no memory to go on without bus mastering", vq->index);
+	else if (c.ret)
 		virtio_fault(vd, "queue %u: its rings are not in memory", vq->index);
 	else
 		loop_post(vq->loop, &vq->kick_post);
+}
+
+void virtio_set_bus_master(struct virtio_device *vd, bool on)
+{
+	pthread_mutex_lock(&vd->lock);
+	if (vd->bus_master != on) {
+		vd->bus_master = on;
+		for (uint16_t i = 0; i < vd->queues_nr && vd_is_running(vd); i++) {
+			struct virtqueue *vq = &vd->vqs[i];
+			struct start_call c = { .vq = vq, .bus_master = on };
+
+			loop_call(vq->loop, bus_master_on_owner, &c);
+			if (c.ret)
+				virtio_fault(vd,
+					     "queue %u: no memory to go on without bus mastering",
+					     i);
+			/* What was held is published, and what was rung for is served. */
+			loop_post(vq->loop, &vq->kick_post);
+		}
+	}
+	pthread_mutex_unlock(&vd->lock);
 }
 
 static void arm_doorbells(struct virtio_device *vd)
@@ -350,7 +400,7 @@ void vd_start(struct virtio_device *vd, enum virtio_event ev)
 static void reset_registers(struct virtio_device *vd)
 {
 	vd->accepted = vd->accepted_wild = 0;
-	vd->legacy = false;
+	vd->iface = VIRTIO_IFACE_NONE;
 	vd->device_feature_select = vd->driver_feature_select = 0;
 	vd->queue_select = 0;
 	for (uint16_t i = 0; i < vd->queues_nr; i++)
@@ -422,7 +472,7 @@ static void set_status_locked(struct virtio_device *vd, uint8_t value)
 {
 	uint8_t old = virtio_get_status(vd) & VIRTIO_DRIVER_BITS;
 
-	if (vd_state(vd) == VIRTIO_RESETTING)
+	if (vd_state(vd) == VIRTIO_RESETTING || !vd_claim(vd, VIRTIO_IFACE_MODERN))
 		return;
 	/* Also once it is set: nothing but a reset follows it (GEN-14). */
 	if (value & VIRTIO_FAILED) {
@@ -492,7 +542,7 @@ bool vq_is_resetting(struct virtqueue *vq)
 /* Size and addresses: after FEATURES_OK, while the queue is not enabled (PCI-46, PCI-47). */
 static bool is_writable(struct virtio_device *vd, struct virtqueue *vq)
 {
-	return vq && !vq->enabled && !vq_is_resetting(vq) &&
+	return vq && !vq->enabled && !vq_is_resetting(vq) && vd->iface == VIRTIO_IFACE_MODERN &&
 	       (vd_state(vd) == VIRTIO_NEGOTIATED || vd_is_running(vd));
 }
 

@@ -26,10 +26,8 @@ uint32_t virtio_legacy_get_driver_features(struct virtio_device *vd)
 void virtio_legacy_set_features(struct virtio_device *vd, uint32_t bits)
 {
 	pthread_mutex_lock(&vd->lock);
-	if (vd_state(vd) == VIRTIO_PLUGGED) {
-		vd->legacy = true;
+	if (vd_state(vd) == VIRTIO_PLUGGED && vd_claim(vd, VIRTIO_IFACE_LEGACY))
 		vd->accepted = bits & vd->offered_legacy;
-	}
 	pthread_mutex_unlock(&vd->lock);
 }
 
@@ -63,11 +61,11 @@ void virtio_legacy_set_pfn(struct virtio_device *vd, uint32_t pfn)
 {
 	pthread_mutex_lock(&vd->lock);
 	struct virtqueue *vq = vd_selected_queue(vd);
-	bool usable = vd_state(vd) == VIRTIO_PLUGGED || (vd->legacy && vd_is_running(vd));
+	bool usable = (vd_state(vd) == VIRTIO_PLUGGED || vd_is_running(vd)) &&
+		      vd_claim(vd, VIRTIO_IFACE_LEGACY);
 	if (vq && usable && !pfn && vq->enabled) {
 		vd_reset_queue(vq);
 	} else if (vq && usable && pfn && !vq->enabled && !vq_is_resetting(vq)) {
-		vd->legacy = true;
 		place_legacy_ring(vq, pfn);
 		if (vd_is_running(vd))
 			vd_start_queue(vd, vq);
@@ -81,7 +79,7 @@ void virtio_legacy_notify(struct virtio_device *vd, uint32_t n)
 {
 	if (n < vd->queues_nr && vd_state(vd) == VIRTIO_PLUGGED) {
 		pthread_mutex_lock(&vd->lock);
-		if (vd->legacy)
+		if (vd->iface == VIRTIO_IFACE_LEGACY)
 			legacy_start(vd);
 		pthread_mutex_unlock(&vd->lock);
 	}
@@ -118,8 +116,7 @@ void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
 	}
 	pthread_mutex_lock(&vd->lock);
 	/* Stored as written, in any order (LEG-16); NEEDS_RESET stays the device's own. */
-	if (vd_state(vd) != VIRTIO_RESETTING) {
-		vd->legacy = true;
+	if (vd_state(vd) != VIRTIO_RESETTING && vd_claim(vd, VIRTIO_IFACE_LEGACY)) {
 		/* In one step: a fault may come meanwhile from a queue's thread. */
 		uint8_t old = virtio_get_status(vd);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <lkvm/gmem.h>
@@ -90,7 +91,9 @@ static uint16_t *avail_event(const struct virtqueue *vq)
 void vq_init(struct virtqueue *vq, struct virtio_device *vd, uint16_t index, uint16_t size_max,
 	     struct loop *loop)
 {
-	*vq = (struct virtqueue){ .vd = vd, .index = index, .size_max = size_max, .loop = loop };
+	*vq = (struct virtqueue){
+		.vd = vd, .index = index, .size_max = size_max, .loop = loop, .bus_master = true
+	};
 	vq_reset_registers(vq);
 }
 
@@ -133,58 +136,43 @@ int vq_start(struct virtqueue *vq)
 	vq->indirect = virtio_has(vq->vd, VIRTIO_F_INDIRECT_DESC);
 	vq->next_avail = vq->next_used = vq->signalled = 0;
 	vq->kicks_off = false;
+	vq->held_nr = 0;
 	vq->running = true;
 	return 0;
+}
+
+static void drop_held(struct virtqueue *vq)
+{
+	free(vq->held);
+	vq->held = NULL;
+	vq->held_nr = 0;
 }
 
 void vq_stop(struct virtqueue *vq)
 {
 	vq->running = false;
+	vq->bus_master = true;
+	drop_held(vq);
 	vq->epoch++;
 	vq->desc = NULL;
 	vq->avail = NULL;
 	vq->used = NULL;
 }
 
-static bool usable(const struct virtqueue *vq)
+static bool is_served(const struct virtqueue *vq)
 {
 	uint8_t state = atomic_load_explicit(&vq->vd->state, memory_order_relaxed);
 
 	return vq->running && (state == VIRTIO_RUNNING || state == VIRTIO_LIVE);
 }
 
-/* --- bytes --- */
-
-/*
- * Bulk data is the one thing that races with the driver by its nature: what is copied out of guest memory
- * is looked at in the copy only. So it alone is not ThreadSanitizer's business.
- */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__ 1
-#endif
-#endif
-#ifdef __SANITIZE_THREAD__
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-void AnnotateIgnoreWritesBegin(const char *file, int line);
-void AnnotateIgnoreWritesEnd(const char *file, int line);
-#define RACES_BEGIN()                                                                              \
-	(AnnotateIgnoreReadsBegin(__FILE__, __LINE__),                                             \
-	 AnnotateIgnoreWritesBegin(__FILE__, __LINE__))
-#define RACES_END()                                                                                \
-	(AnnotateIgnoreWritesEnd(__FILE__, __LINE__), AnnotateIgnoreReadsEnd(__FILE__, __LINE__))
-#else
-#define RACES_BEGIN() ((void)0)
-#define RACES_END()   ((void)0)
-#endif
-
-static void bulk_copy(void *to, const void *from, size_t len)
+/* Guest memory may be touched: neither without a running device nor without bus mastering (PLT-5). */
+static bool usable(const struct virtqueue *vq)
 {
-	RACES_BEGIN();
-	memcpy(to, from, len);
-	RACES_END();
+	return vq->bus_master && is_served(vq);
 }
+
+/* --- bytes --- */
 
 static uint64_t copy(const struct iovec *iov, unsigned int nr, uint64_t off, uint8_t *buf,
 		     uint64_t len, bool in)
@@ -199,9 +187,9 @@ static uint64_t copy(const struct iovec *iov, unsigned int nr, uint64_t off, uin
 		uint64_t n = MIN(iov[i].iov_len - off, len - done);
 		uint8_t *guest = (uint8_t *)iov[i].iov_base + off;
 		if (in)
-			bulk_copy(guest, buf + done, n);
+			gmem_copy(guest, buf + done, n);
 		else
-			bulk_copy(buf + done, guest, n);
+			gmem_copy(buf + done, guest, n);
 		done += n;
 		off = 0;
 	}
@@ -399,15 +387,40 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 	return 0;
 }
 
+static void put_used(struct virtqueue *vq, uint16_t head, uint32_t len)
+{
+	struct vring_used_elem *e = &vq->used->ring[vq->next_used & (vq->size - 1)];
+
+	__atomic_store_n(&e->id, htole32(head), __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
+	vq->next_used++;
+}
+
+int vq_set_bus_master(struct virtqueue *vq, bool on)
+{
+	if (!vq->running || on == vq->bus_master)
+		return 0;
+	if (on) {
+		vq->bus_master = true;
+		for (uint32_t i = 0; i < vq->held_nr && is_served(vq); i++)
+			put_used(vq, vq->held[i].head, vq->held[i].len);
+		drop_held(vq);
+		return 0;
+	}
+	/* Room for every chain that is out: none comes back twice, and none is popped meanwhile. */
+	vq->held = calloc(vq->size, sizeof(vq->held[0]));
+	vq->bus_master = !vq->held;
+	return vq->held ? 0 : -ENOMEM;
+}
+
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len)
 {
-	if (chain->epoch == vq->epoch && usable(vq)) {
-		struct vring_used_elem *e = &vq->used->ring[vq->next_used & (vq->size - 1)];
-
-		__atomic_store_n(&e->id, htole32(chain->head), __ATOMIC_RELAXED);
-		__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
-		vq->next_used++;
-	}
+	if (chain->epoch != vq->epoch || !is_served(vq))
+		;
+	else if (vq->bus_master)
+		put_used(vq, chain->head, len);
+	else
+		vq->held[vq->held_nr++] = (struct vq_held){ .head = chain->head, .len = len };
 	/* Release: whoever sees 0 (a reset) also sees that guest memory is left alone from here on. */
 	atomic_fetch_sub_explicit(&vq->in_flight, 1, memory_order_release);
 	virtio_drain_one(vq->vd);

@@ -93,7 +93,7 @@ static void map_earlycon(struct board *b)
 	if (b->earlycon_page == MAP_FAILED)
 		return;
 	earlycon_page(b->earlycon_page);
-	if (kvm_add_memory(b->p.kvm, GPA_EARLYCON, EARLYCON_LEN, b->earlycon_page, true, &err))
+	if (kvm_add_memory(b->p.kvm, GPA_EARLYCON, EARLYCON_LEN, b->earlycon_page, true, &err) < 0)
 		log_debug(&b->p.cfg->log, "the boot log costs exits: %s", err.msg);
 	else
 		coalesced_add(b->p.coalesced, false, GPA_EARLYCON, 4);
@@ -104,6 +104,22 @@ void board_speed_up_console(struct board *b)
 {
 	map_earlycon(b);
 	coalesced_add(b->p.coalesced, true, serial_places[0].port, 1);
+}
+
+static int add_pci(struct board *b, struct err *err)
+{
+	struct board_parts *p = &b->p;
+	const struct pci_config cfg = {
+		.ecam_gpa = GPA_ECAM,
+		.conf1 = true,
+		.ecam = true,
+		.io = { PORT_PCI_IO, PORT_PCI_IO_LEN },
+		.mem32 = { GPA_PCI32, GPA_PCI32_LEN },
+		.gsi_base = GSI_PCI,
+		.gsi_nr = GSI_PCI_NR,
+	};
+
+	return pci_init(&b->pci, &cfg, p->kvm, p->pio, p->mmio, p->stop, &p->cfg->log, err);
 }
 
 static int add_devices(struct board *b, struct err *err)
@@ -134,7 +150,7 @@ static int add_devices(struct board *b, struct err *err)
 	ADD(PART_I8042, i8042_init(&b->i8042, p->pio, &i8042, p->kvm, p->stop, err));
 	ADD(PART_PM, acpi_pm_init(&b->pm, p->pio, PORT_PM, p->kvm, IRQ_SCI, p->stop, err));
 	ADD(PART_PVPANIC, pvpanic_init(&b->pvpanic, p->pio, PORT_PVPANIC, p->stop, &cfg->log, err));
-	ADD(PART_PCI, pci_init(&b->pci, p->pio, p->mmio, GPA_ECAM, p->stop, err));
+	ADD(PART_PCI, add_pci(b, err));
 	if (cfg->debug_exit >= 0)
 		ADD(PART_DEBUG_EXIT,
 		    debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));

@@ -5,7 +5,8 @@
  * Any vCPU thread calls bus_read()/bus_write(); handlers therefore run on any vCPU thread, several at
  * once, and a device takes its own lock. The bus holds no lock while a handler runs. A region lives as
  * long as its device, which lives as long as the vCPUs: a handler may still be running when
- * bus_remove() returns.
+ * bus_remove() returns, with the offset that was right when it was found. `base` is constant while the
+ * region is on the bus; it may change, and the region be added again, in between.
  *
  * Accesses that are wider than a region's `max_width`, or that leave it, are split into bytes at rising
  * addresses, as an ISA bus does. What nobody claims reads as all ones, and writes to it are dropped.

@@ -53,6 +53,12 @@ void gmem_release(struct gmem *gm);
 
 uint64_t gmem_size(const struct gmem *gm); /* bytes of all regions */
 
+/*
+ * Bulk data into or out of guest memory that was mapped (gmem_map(), gmem_span()): the guest may change it
+ * meanwhile, so only the copy is ever looked at. Words that order anything are atomics instead.
+ */
+void gmem_copy(void *to, const void *from, size_t len);
+
 /* Copies; all or nothing. Return 0 or -EFAULT. A length of 0 succeeds for any address. */
 int gmem_read(const struct gmem *gm, uint64_t gpa, void *buf, size_t len)
 	__attribute__((warn_unused_result));

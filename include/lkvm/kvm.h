@@ -7,6 +7,7 @@
 #ifndef LKVM_KVM_H
 #define LKVM_KVM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,8 +22,9 @@ struct kvm {
 	int vm_fd;
 	size_t run_len; /* bytes of a vCPU's mmap */
 	unsigned int cpus_max;
-	uint32_t slots_nr;    /* memory slots handed out so far */
+	_Atomic int slots_nr; /* numbers of memory slots handed out so far */
 	bool coalesced_pio;   /* KVM_CAP_COALESCED_PIO */
+	bool msi_devid;       /* KVM_CAP_MSI_DEVID */
 	struct arch_vm *arch; /* what the architecture keeps for the VM; arch_vm_init() makes it */
 	const struct log *log;
 };
@@ -52,8 +54,13 @@ void kvm_release(struct kvm *kvm);
 /* KVM_CHECK_EXTENSION on the VM: 0 when absent. */
 int kvm_check_cap(const struct kvm *kvm, int cap);
 
-/* Adds a memory slot. `host` is page aligned and stays mapped until kvm_release(). */
+/*
+ * Any thread. Adds a memory slot; returns its number, 0 or more, or -errno. `host` is page aligned and stays
+ * mapped until the slot is removed or kvm_release().
+ */
 int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly,
 		   struct err *err);
+/* Any thread. The guest's next access there is an exit. */
+void kvm_del_memory(struct kvm *kvm, int slot);
 
 #endif

@@ -18,6 +18,7 @@ struct fake_kvm *fake_kvm_start(void)
 {
 	fake = (struct fake_kvm){ .api_version = KVM_API_VERSION,
 				  .cpuid_nr = 20,
+				  .doorbells_max = FAKE_DOORBELLS,
 				  .missing_cap = -1 };
 	return &fake;
 }
@@ -51,6 +52,71 @@ static int add_slot(const struct kvm_userspace_memory_region *slot)
 	}
 	fake.slots[fake.slots_nr++] = *slot;
 	return 0;
+}
+
+/* api.rst and virt/kvm/eventfd.c: what counts as the same place, and what is refused. */
+static bool same_bus(const struct kvm_ioeventfd *a, const struct kvm_ioeventfd *b)
+{
+	return !((a->flags ^ b->flags) & KVM_IOEVENTFD_FLAG_PIO) && a->addr == b->addr;
+}
+
+static bool collides(const struct kvm_ioeventfd *a, const struct kvm_ioeventfd *b)
+{
+	return same_bus(a, b) &&
+	       (!a->len || !b->len ||
+		(a->len == b->len && (!(a->flags & b->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) ||
+				      a->datamatch == b->datamatch)));
+}
+
+static int refuse(int errnum)
+{
+	errno = errnum;
+	return -1;
+}
+
+static int ioeventfd(const struct kvm_ioeventfd *e)
+{
+	bool match = e->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
+
+	if ((e->len & (e->len - 1)) || e->len > 8 || (!e->len && match))
+		return refuse(EINVAL);
+	for (unsigned int i = 0; i < fake.doorbells_nr; i++) {
+		struct kvm_ioeventfd *d = &fake.doorbells[i];
+
+		if (!collides(d, e))
+			continue;
+		if (!(e->flags & KVM_IOEVENTFD_FLAG_DEASSIGN))
+			return refuse(EEXIST);
+		if (d->fd != e->fd)
+			continue;
+		*d = fake.doorbells[--fake.doorbells_nr];
+		return 0;
+	}
+	if (e->flags & KVM_IOEVENTFD_FLAG_DEASSIGN)
+		return refuse(ENOENT);
+	if (fake.doorbells_nr >= fake.doorbells_max)
+		return refuse(ENOSPC);
+	fake.doorbells[fake.doorbells_nr++] = *e;
+	return 0;
+}
+
+bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data)
+{
+	uint64_t one = 1;
+	int fd = -1;
+
+	pthread_mutex_lock(&lock);
+	for (unsigned int i = 0; i < fake.doorbells_nr; i++) {
+		const struct kvm_ioeventfd *d = &fake.doorbells[i];
+
+		if (!!(d->flags & KVM_IOEVENTFD_FLAG_PIO) == pio && d->addr == addr &&
+		    (!d->len || d->len == len) &&
+		    (!(d->flags & KVM_IOEVENTFD_FLAG_DATAMATCH) || d->datamatch == data))
+			fd = d->fd;
+	}
+	bool rang = fd >= 0 && write(fd, &one, sizeof(one)) == sizeof(one);
+	pthread_mutex_unlock(&lock);
+	return rang;
 }
 
 static int check_extension(long cap)
@@ -87,6 +153,8 @@ static int answer(unsigned long request, void *arg)
 	case KVM_REGISTER_COALESCED_MMIO:
 		fake.zones[fake.zones_nr++ % 8] = *(struct kvm_coalesced_mmio_zone *)arg;
 		return 0;
+	case KVM_IOEVENTFD:
+		return ioeventfd(arg);
 	case KVM_IRQ_LINE:
 		fake.irq = ((struct kvm_irq_level *)arg)->irq;
 		fake.irq_level = ((struct kvm_irq_level *)arg)->level;

@@ -15,6 +15,7 @@
 
 #define FAKE_KVM_DEV   "/dev/null"
 #define FAKE_RUN_LEN   (3 * 4096)
+#define FAKE_DOORBELLS 256
 #define FAKE_RING_PAGE 2 /* of the run mapping: the coalesced ring */
 
 struct fake_kvm {
@@ -36,11 +37,15 @@ struct fake_kvm {
 	unsigned int zones_nr;
 	struct kvm_coalesced_mmio_zone zones[8];
 	uint32_t irq, irq_level, irqs;
+	struct kvm_ioeventfd doorbells[FAKE_DOORBELLS];
+	unsigned int doorbells_nr, doorbells_max; /* armed now; the most at once that it takes */
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 };
 
 /* One at a time; everything is reset. */
 struct fake_kvm *fake_kvm_start(void);
+/* A guest's write: whether a doorbell caught it, which then rang. */
+bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data);
 
 #endif

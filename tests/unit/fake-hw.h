@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of hw/ stand on: a real bus, and fakes of interrupt lines and stop requests that
- * remember what they were told. Interrupt lines are kept by GSI, below FAKE_GSI_NR.
+ * What the tests of hw/ and PCI stand on: a real bus, and fakes of interrupt lines, messages, memory slots
+ * and stop requests that remember what they were told. Interrupt lines are kept by GSI, below FAKE_GSI_NR.
  */
 #ifndef LKVM_TESTS_FAKE_HW_H
 #define LKVM_TESTS_FAKE_HW_H
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <lkvm/bus.h>
 #include <lkvm/irq.h>
+#include <lkvm/kvm.h>
 #include <lkvm/stop.h>
 #include <lkvm/util.h>
 
@@ -21,6 +23,26 @@ static struct fake_line {
 	bool level;
 	unsigned int rises;
 } fake_lines[FAKE_GSI_NR];
+
+/* The last messages, by rising number; any thread sends. */
+#define FAKE_MSIS_NR 256
+
+static struct fake_msi {
+	uint32_t devid;
+	uint64_t addr;
+	uint32_t data;
+} fake_msis[FAKE_MSIS_NR];
+static unsigned int fake_msis_nr;
+static pthread_mutex_t fake_msi_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* KVM's memory slots: one at a time. */
+static struct fake_slot {
+	bool no_cap, refuse; /* what the test sets */
+	bool there, readonly;
+	unsigned int added;
+	uint64_t gpa, size;
+	uint8_t *host;
+} fake_slot;
 
 static struct fake_stop {
 	unsigned int requests, panics;
@@ -43,6 +65,52 @@ void irq_line_set(struct irq_line *line, bool level)
 
 	fake->rises += level && !fake->level;
 	line->level = fake->level = level;
+}
+
+void irq_msi_send(struct kvm *kvm, uint32_t devid, uint64_t addr, uint32_t data)
+{
+	(void)kvm;
+	pthread_mutex_lock(&fake_msi_lock);
+	fake_msis[fake_msis_nr++ % FAKE_MSIS_NR] = (struct fake_msi){ devid, addr, data };
+	pthread_mutex_unlock(&fake_msi_lock);
+}
+
+static inline unsigned int fake_msis_sent(void)
+{
+	pthread_mutex_lock(&fake_msi_lock);
+	unsigned int nr = fake_msis_nr;
+	pthread_mutex_unlock(&fake_msi_lock);
+	return nr;
+}
+
+int kvm_check_cap(const struct kvm *kvm, int cap)
+{
+	(void)kvm;
+	(void)cap;
+	return !fake_slot.no_cap;
+}
+
+int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly,
+		   struct err *err)
+{
+	(void)kvm;
+	(void)err;
+	if (fake_slot.refuse)
+		return -1;
+	fake_slot.added++;
+	fake_slot.there = true;
+	fake_slot.readonly = readonly;
+	fake_slot.gpa = gpa;
+	fake_slot.size = size;
+	fake_slot.host = host;
+	return 7;
+}
+
+void kvm_del_memory(struct kvm *kvm, int slot)
+{
+	(void)kvm;
+	BUG_ON(slot != 7 || !fake_slot.there);
+	fake_slot.there = false;
 }
 
 void stop_request(struct stop *stop, enum stop_reason reason, uint32_t value, const char *fmt, ...)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c coalesced.c pci.c stop.c result.c
+// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c coalesced.c stop.c result.c
+// LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c
 // LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c
 // LINK: hw/serial.c hw/rtc.c hw/i8042.c hw/acpi-pm.c hw/pvpanic.c hw/debug-exit.c hw/earlycon.c

@@ -48,6 +48,9 @@ enum virtio_status {
 #define VIRTIO_F_RING_RESET      40
 #define VIRTIO_BIT(f)            (UINT64_C(1) << (f))
 
+/* Which of a transitional device's faces the driver uses: the first to write its status or features. */
+enum virtio_iface { VIRTIO_IFACE_NONE, VIRTIO_IFACE_MODERN, VIRTIO_IFACE_LEGACY };
+
 /* The life of a device; the table of transitions is in device.c. */
 enum virtio_state {
 	VIRTIO_ABSENT,     /* nothing exists */
@@ -91,6 +94,7 @@ struct virtio_device_ops {
 	const char *name;
 	uint16_t device_id;
 	uint16_t legacy_id; /* transitional PCI device id, 0: the type has none */
+	uint32_t pci_class; /* 24 bits, as common guests expect of the type */
 	uint64_t features;  /* what the type may offer; the core adds its own bits */
 	const struct virtio_feature_dep *deps;
 	unsigned int deps_nr;
@@ -146,7 +150,8 @@ struct virtio_device {
 	uint64_t accepted;       /* what the driver wrote, valid or not */
 	uint64_t
 		accepted_wild; /* feature words that do not exist and hold a bit; the last stands for all beyond */
-	bool legacy; /* driven by the legacy interface since the last reset */
+	enum virtio_iface iface; /* that drives it since the last reset (LEG-34) */
+	bool bus_master;
 	uint32_t device_feature_select, driver_feature_select;
 	uint16_t queue_select;
 	uint8_t generation;
@@ -205,6 +210,15 @@ uint16_t virtio_get_queue_enable(struct virtio_device *vd);
 void virtio_set_queue_enable(struct virtio_device *vd, uint16_t value);
 uint16_t virtio_get_queue_reset(struct virtio_device *vd);
 void virtio_set_queue_reset(struct virtio_device *vd, uint16_t value);
+
+/* Which interface owns the device now. */
+enum virtio_iface virtio_get_iface(struct virtio_device *vd);
+/*
+ * Bus mastering was turned off or on (PLT-5). Off: no ring is read or written and nobody is interrupted; chains that
+ * come back meanwhile are held. On: they go to the driver, and every queue is looked at. A back end's transfer
+ * that was under way is not called back. On when it is not told otherwise; a reset changes nothing.
+ */
+void virtio_set_bus_master(struct virtio_device *vd, bool on);
 
 /* The driver rang: queues that do not exist or do not run are ignored. Any thread. */
 void virtio_queue_notify(struct virtio_device *vd, uint32_t n);

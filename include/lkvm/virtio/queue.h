@@ -32,6 +32,12 @@ struct vring_desc;
 struct vring_avail;
 struct vring_used;
 
+/* A chain that came back while the device might not write memory. */
+struct vq_held {
+	uint16_t head;
+	uint32_t len;
+};
+
 struct virtqueue {
 	struct virtio_device *vd;
 	uint16_t index;
@@ -54,8 +60,11 @@ struct virtqueue {
 	uint16_t next_used;  /* free-running: the next entry to fill */
 	uint16_t signalled;  /* next_used when the driver was last told */
 	bool kicks_off;      /* kicks are suppressed */
-	uint32_t epoch;      /* counts stops */
-	uint32_t budget;     /* chains that may yet be taken in this turn of the loop */
+	bool bus_master;     /* false: memory is left alone, and what comes back is held */
+	struct vq_held *held;
+	uint32_t held_nr;
+	uint32_t epoch;  /* counts stops */
+	uint32_t budget; /* chains that may yet be taken in this turn of the loop */
 
 	_Atomic uint32_t
 		in_flight; /* chains popped and not pushed; also read by the control path */
@@ -115,5 +124,7 @@ int vq_check(const struct virtqueue *vq);
 /* On the owner's thread. vq_start() takes the ring from its beginning. */
 int vq_start(struct virtqueue *vq);
 void vq_stop(struct virtqueue *vq);
+/* On the owner's thread, after vq_start(). -ENOMEM when it cannot be turned off. */
+int vq_set_bus_master(struct virtqueue *vq, bool on);
 
 #endif
