@@ -109,7 +109,7 @@ void board_speed_up_console(struct board *b)
 static int add_pci(struct board *b, struct err *err)
 {
 	struct board_parts *p = &b->p;
-	const struct pci_config cfg = {
+	struct pci_config cfg = {
 		.ecam_gpa = GPA_ECAM,
 		.conf1 = true,
 		.ecam = true,
@@ -119,6 +119,7 @@ static int add_pci(struct board *b, struct err *err)
 		.gsi_nr = GSI_PCI_NR,
 	};
 
+	memmap_pci64(gmem_size(p->gm), x86_phys_bits(p->boot_cpu), &cfg.mem64.base, &cfg.mem64.len);
 	return pci_init(&b->pci, &cfg, p->kvm, p->pio, p->mmio, p->stop, &p->cfg->log, err);
 }
 
@@ -205,6 +206,8 @@ static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
 	struct acpi_config acpi = {
 		.cpus_nr = cfg->cpus_nr,
 		.pci = true,
+		.pci64 = b->pci.cfg.mem64.base,
+		.pci64_len = b->pci.cfg.mem64.len,
 		.pvpanic = true,
 		.serial_nr = SERIAL_NR,
 	};

@@ -20,7 +20,7 @@ const struct kvm_cap kvm_caps[] = {
 	{ CAP(IRQFD), .needed = false, .use = "interrupts from other threads" },
 	{ CAP(SIGNAL_MSI), .needed = false, .use = "MSI-X interrupts" },
 	{ CAP(READONLY_MEM), .needed = false,
-	  .use = "a boot log without exits to read the port's status" },
+	  .use = "reading the boot log's port and PCI configuration without exits" },
 	{ CAP(COALESCED_PIO), .needed = false, .use = "one exit fewer for each console byte" },
 	{ CAP(COALESCED_MMIO), .needed = false, .use = "a boot log without exits to write" },
 	{ CAP(TSC_DEADLINE_TIMER), .needed = false, .use = "the guest's cheapest timer" },

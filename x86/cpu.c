@@ -94,6 +94,11 @@ static int set_cpuid(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err)
 	return ret;
 }
 
+unsigned int x86_phys_bits(const struct vcpu *vcpu)
+{
+	return cpuid_phys_bits(vcpu->kvm->arch->cpuid);
+}
+
 /* SDM volume 3A 11.11.2.1: MTRRs enabled, default type write-back. No MTRR says otherwise. */
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define MTRR_DEF_TYPE_WB  0x806

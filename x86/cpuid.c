@@ -254,3 +254,12 @@ int cpuid_filter(struct kvm_cpuid2 *cpuid, unsigned int nent_max, unsigned int i
 		ret = put_topology(cpuid, nent_max, LEAF_TOPOLOGY_V2, &t);
 	return ret;
 }
+
+/* Without the leaf: what every CPU with PAE has (SDM volume 3A, 4.1.4). No CPU has more than 52. */
+unsigned int cpuid_phys_bits(const struct kvm_cpuid2 *c)
+{
+	for (uint32_t i = 0; i < c->nent; i++)
+		if (c->entries[i].function == LEAF_SIZES)
+			return MIN(c->entries[i].eax & 0xff, 52);
+	return 36;
+}

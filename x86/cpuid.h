@@ -26,4 +26,7 @@ struct kvm_cpuid2;
 int cpuid_filter(struct kvm_cpuid2 *cpuid, unsigned int nent_max, unsigned int id,
 		 unsigned int cpus_nr, bool tsc_deadline);
 
+/* Bits of a guest-physical address. */
+unsigned int cpuid_phys_bits(const struct kvm_cpuid2 *cpuid);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The register state in which the boot vCPU enters a kernel: what a loader decides and cpu.c sets.
+ * The register state in which the boot vCPU enters a kernel: what a loader decides and cpu.c sets. And what
+ * an address map asks of the CPU.
  */
 #ifndef LKVM_X86_ENTRY_H
 #define LKVM_X86_ENTRY_H
@@ -26,5 +27,8 @@ struct x86_entry {
 /* Writes the GDT and, for long mode, the page tables to guest memory, and sets the vCPU's registers. */
 int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_entry *entry,
 		  struct err *err);
+
+/* Bits of a guest-physical address, as the vCPU's CPUID tells them. */
+unsigned int x86_phys_bits(const struct vcpu *vcpu);
 
 #endif

@@ -20,6 +20,17 @@ unsigned int memmap_ram(uint64_t size, struct gmem_region spans[2])
 	return 2;
 }
 
+void memmap_pci64(uint64_t ram_size, unsigned int phys_bits, uint64_t *gpa, uint64_t *len)
+{
+	uint64_t high = ram_size > GPA_RAM_LOW_MAX ? ram_size - GPA_RAM_LOW_MAX : 0;
+	uint64_t end = UINT64_C(1) << phys_bits;
+
+	*gpa = align_up(GPA_RAM_HIGH + high, GIB);
+	*len = *gpa < end ? MIN(end - *gpa, GPA_PCI64_LEN_MAX) : 0;
+	if (!*len)
+		*gpa = 0;
+}
+
 /* What of a RAM region the kernel may use: not the EBDA, the VGA hole and the firmware tables. */
 static const struct {
 	uint64_t start, end;

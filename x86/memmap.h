@@ -87,6 +87,13 @@ static inline uint32_t memmap_pci_gsi(unsigned int slot, unsigned int pin)
 /* Splits `size` bytes of RAM around the hole; returns how many spans were filled (1 or 2). */
 unsigned int memmap_ram(uint64_t size, struct gmem_region spans[2]);
 
+/*
+ * The 64-bit PCI window: from the first GiB above RAM, as far as addresses of `phys_bits` bits reach, at most
+ * GPA_PCI64_LEN_MAX. *gpa is 0 when there is no room.
+ */
+#define GPA_PCI64_LEN_MAX (64 * GIB)
+void memmap_pci64(uint64_t ram_size, unsigned int phys_bits, uint64_t *gpa, uint64_t *len);
+
 /* The e820 view of it, in the boot protocol's and PVH's common terms. */
 enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
 struct e820_range {

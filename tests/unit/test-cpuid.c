@@ -369,6 +369,21 @@ START_TEST(empty_set)
 }
 END_TEST
 
+START_TEST(tells_the_bits_of_an_address)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[2];
+	} c = { .head = { .nent = 2 }, .entries = { { .function = 1, .eax = 99 } } };
+
+	ck_assert_uint_eq(cpuid_phys_bits(&c.head), 36);
+	c.entries[1] = (struct kvm_cpuid_entry2){ .function = 0x80000008, .eax = 0x302e };
+	ck_assert_uint_eq(cpuid_phys_bits(&c.head), 46);
+	c.entries[1].eax = 0xffff; /* no shift by it */
+	ck_assert_uint_eq(cpuid_phys_bits(&c.head), 52);
+}
+END_TEST
+
 UNIT_SUITE("cpuid", {
 	tcase_add_loop_test(tc, every_vcpu_has_its_topology, 0, ARRAY_SIZE(counts));
 	tcase_add_test(tc, tsc_deadline_is_as_the_caller_says);
@@ -377,4 +392,5 @@ UNIT_SUITE("cpuid", {
 	tcase_add_test(tc, hygon_is_amd);
 	tcase_add_test(tc, fits_the_room_or_says_so);
 	tcase_add_test(tc, empty_set);
+	tcase_add_test(tc, tells_the_bits_of_an_address);
 })

@@ -130,9 +130,39 @@ START_TEST(places_do_not_meet)
 }
 END_TEST
 
+START_TEST(the_64_bit_pci_window_is_above_ram_and_in_reach)
+{
+	static const struct {
+		uint64_t ram;
+		unsigned int bits;
+		uint64_t gpa, len;
+	} cases[] = {
+		{ 128 * MIB, 46, 4 * GIB, 64 * GIB },
+		{ 3 * GIB, 46, 4 * GIB, 64 * GIB },
+		{ 3 * GIB + 4096, 46, 5 * GIB, 64 * GIB },
+		{ 6 * GIB, 52, 7 * GIB, 64 * GIB },
+		{ 6 * GIB, 36, 7 * GIB, 57 * GIB },
+		{ 62 * GIB, 36, 63 * GIB, GIB },
+		{ 63 * GIB, 36, 0, 0 }, /* to the last address */
+		{ 128 * MIB, 32, 0, 0 },
+		{ 128 * MIB, 0, 0, 0 },
+		{ 1024 * GIB, 36, 0, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t gpa, len;
+
+		memmap_pci64(cases[i].ram, cases[i].bits, &gpa, &len);
+		ck_assert_uint_eq(gpa, cases[i].gpa);
+		ck_assert_uint_eq(len, cases[i].len);
+	}
+}
+END_TEST
+
 UNIT_SUITE("memmap", {
 	tcase_add_test(tc, ram_goes_around_the_hole);
 	tcase_add_test(tc, e820_covers_all_and_overlaps_nothing);
 	tcase_add_test(tc, e820_reserves_what_is_not_the_kernels);
 	tcase_add_test(tc, places_do_not_meet);
+	tcase_add_test(tc, the_64_bit_pci_window_is_above_ram_and_in_reach);
 })
