@@ -44,13 +44,16 @@ static int supported_cpuid(struct kvm_cpuid2 *c)
 	return 0;
 }
 
-static int add_slot(const struct kvm_userspace_memory_region *slot)
+/* Makes, or with size 0 removes, a slot; KVM removes only what is there. */
+static int set_slot(const struct kvm_userspace_memory_region *slot)
 {
-	if (fake.slots_nr == sizeof(fake.slots) / sizeof(fake.slots[0])) {
+	if (slot->slot >= sizeof(fake.slots) / sizeof(fake.slots[0]) ||
+	    !slot->memory_size == !fake.slots[slot->slot].memory_size) {
 		errno = EINVAL;
 		return -1;
 	}
-	fake.slots[fake.slots_nr++] = *slot;
+	fake.slots[slot->slot] = *slot;
+	fake.slots_nr += slot->memory_size ? 1 : -1;
 	return 0;
 }
 
@@ -139,6 +142,8 @@ static int answer(unsigned long request, void *arg)
 	case KVM_GET_API_VERSION:
 		return fake.api_version;
 	case KVM_CREATE_VM:
+		memset(fake.slots, 0, sizeof(fake.slots));
+		fake.slots_nr = 0;
 		return make_fd(0);
 	case KVM_CREATE_VCPU:
 		return make_fd(FAKE_RUN_LEN);
@@ -149,7 +154,7 @@ static int answer(unsigned long request, void *arg)
 	case KVM_GET_SUPPORTED_CPUID:
 		return supported_cpuid(arg);
 	case KVM_SET_USER_MEMORY_REGION:
-		return add_slot(arg);
+		return set_slot(arg);
 	case KVM_REGISTER_COALESCED_MMIO:
 		fake.zones[fake.zones_nr++ % 8] = *(struct kvm_coalesced_mmio_zone *)arg;
 		return 0;
@@ -160,6 +165,10 @@ static int answer(unsigned long request, void *arg)
 		fake.irq_level = ((struct kvm_irq_level *)arg)->level;
 		fake.irqs++;
 		return 0;
+	case KVM_SIGNAL_MSI:
+		fake.msi = *(struct kvm_msi *)arg;
+		fake.msis++;
+		return 1;
 	case KVM_GET_LAPIC:
 		memset(arg, 0, sizeof(struct kvm_lapic_state));
 		return 0;

@@ -33,12 +33,14 @@ struct fake_kvm {
 	unsigned int calls;
 	unsigned int runs; /* KVM_RUN is not counted as a call */
 	unsigned int slots_nr;
-	struct kvm_userspace_memory_region slots[8];
+	struct kvm_userspace_memory_region slots[8]; /* as they are now, by their number */
 	unsigned int zones_nr;
 	struct kvm_coalesced_mmio_zone zones[8];
 	uint32_t irq, irq_level, irqs;
 	struct kvm_ioeventfd doorbells[FAKE_DOORBELLS];
 	unsigned int doorbells_nr, doorbells_max; /* armed now; the most at once that it takes */
+	struct kvm_msi msi; /* the last */
+	unsigned int msis;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 };

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 // LINK: bus.c
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <lkvm/bus.h>
 #include <lkvm/util.h>
 
 #include "unit.h"
+
+/* The rows of the checklist that a test shows; read by tests/conformance/run. */
+#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
 
 /* A device that remembers what it was asked and answers with the offsets of the bytes. */
 struct probe {
@@ -194,6 +199,100 @@ START_TEST(the_end_of_the_address_space)
 }
 END_TEST
 
+/* --- a region that moves while others use it --- */
+
+#define MOVES 20000
+
+struct mover {
+	struct probe p;
+	struct bus bus;
+	_Atomic bool done;
+	_Atomic unsigned int seen, wild;
+};
+
+static uint64_t moving_read(struct bus_region *r, uint64_t off, unsigned int width)
+{
+	struct mover *m = container_of(r, struct mover, p.region);
+
+	if (range_ok(off, width, 16) && width <= 8)
+		m->seen++;
+	else
+		m->wild++;
+	return 0;
+}
+
+static void moving_write(struct bus_region *r, uint64_t off, unsigned int width, uint64_t value)
+{
+	(void)value;
+	moving_read(r, off, width);
+}
+
+static void *access_moving(void *arg)
+{
+	struct mover *m = arg;
+	uint8_t data[8] = { 0 };
+
+	while (!m->done) {
+		for (uint64_t base = 0x1000; base <= 0x9000; base += 0x8000) {
+			bus_read(&m->bus, base + 8, data, 8);
+			bus_write(&m->bus, base + 12, data, 8); /* half outside */
+			bus_read(&m->bus, base + 15, data, 1);
+		}
+	}
+	return NULL;
+}
+
+START_TEST(a_region_that_moves_gets_no_wild_offset)
+{
+	ROW("PLT-3", "HD-145");
+	static struct mover m;
+	pthread_t t;
+
+	m.p = make(0x1000, 16, 8);
+	m.p.region.read = moving_read;
+	m.p.region.write = moving_write;
+	bus_init(&m.bus);
+	pthread_create(&t, NULL, access_moving, &m);
+	for (unsigned int i = 0; i < MOVES || !m.seen; i++) {
+		m.p.region.base = i % 2 ? 0x9000 : 0x1000;
+		ck_assert_int_eq(bus_add(&m.bus, &m.p.region), 0);
+		bus_remove(&m.bus, &m.p.region);
+	}
+	m.done = true;
+	pthread_join(t, NULL);
+	ck_assert_uint_eq(m.wild, 0);
+	bus_release(&m.bus);
+}
+END_TEST
+
+/* A handler that moves its own region in the middle of a split access: the rest goes by the new place. */
+static void jump_write(struct bus_region *r, uint64_t off, unsigned int width, uint64_t value)
+{
+	struct mover *m = container_of(r, struct mover, p.region);
+
+	moving_write(r, off, width, value);
+	bus_remove(&m->bus, r);
+	r->base = 0x9000;
+	ck_assert_int_eq(bus_add(&m->bus, r), 0);
+}
+
+START_TEST(a_region_that_moves_inside_an_access)
+{
+	static struct mover m;
+	uint8_t data[8] = { 0 };
+
+	m.p = make(0x1000, 16, 4);
+	m.p.region.read = moving_read;
+	m.p.region.write = jump_write;
+	bus_init(&m.bus);
+	ck_assert_int_eq(bus_add(&m.bus, &m.p.region), 0);
+	bus_write(&m.bus, 0x1000, data, 8);
+	ck_assert_uint_eq(m.seen, 1); /* the other seven bytes are nobody's */
+	ck_assert_uint_eq(m.wild, 0);
+	bus_release(&m.bus);
+}
+END_TEST
+
 UNIT_SUITE("bus", {
 	tcase_add_loop_test(tc, every_width_at_every_address, 0, 4);
 	tcase_add_test(tc, a_wide_access_is_one_call_when_the_device_takes_it);
@@ -201,4 +300,6 @@ UNIT_SUITE("bus", {
 	tcase_add_test(tc, overlaps_are_refused);
 	tcase_add_test(tc, many_regions_are_found_and_removed);
 	tcase_add_test(tc, the_end_of_the_address_space);
+	tcase_add_test(tc, a_region_that_moves_gets_no_wild_offset);
+	tcase_add_test(tc, a_region_that_moves_inside_an_access);
 })
