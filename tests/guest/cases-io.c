@@ -230,6 +230,36 @@ static void t_mmio_sweep(void)
 	pass();
 }
 
+static uint32_t pci_conf1(uint32_t reg)
+{
+	outl(0xcf8, 0x80000000 | (reg & 0xfc));
+	return inl(0xcfc);
+}
+
+/* The host bridge by both ways, before and after its configuration space is memory that traps writes only. */
+static void t_pci_ecam(void)
+{
+	for (unsigned int round = 0; round < 100; round++) {
+		for (uint32_t reg = 0; reg < 256; reg += 4)
+			if (read32(ECAM + reg) != pci_conf1(reg))
+				fail("the two ways differ at register", reg);
+		write16(ECAM + 4, 0x0104 | (round & 1) << 1); /* SERR, bus master, memory */
+		if ((pci_conf1(4) & 0xffff) != (0x0104 | (round & 1) << 1))
+			fail("what ECAM wrote, CFC does not read", pci_conf1(4));
+		outl(0xcf8, 0x8000003c);
+		outb(0xcfc, round);
+		if (read8(ECAM + 0x3c) != round)
+			fail("what CFC wrote, ECAM does not read", read8(ECAM + 0x3c));
+		write32(ECAM, 0x12345678); /* read-only */
+		if (read32(ECAM) == 0x12345678 || read32(ECAM + 0x100) || read32(ECAM + 0xffc))
+			fail("configuration space is wrong in round", round);
+		for (uint32_t page = 1; page < 256; page += 51)
+			if (read32(ECAM + page * 4096) != ~0u)
+				fail("somebody is in page", page);
+	}
+	pass();
+}
+
 static uint32_t sum(uint64_t addr, uint32_t len)
 {
 	uint8_t s = 0;
@@ -316,6 +346,7 @@ const struct guest_case cases_io[] = {
 	{ "port-sweep", t_port_sweep },
 	{ "port-strings", t_port_strings },
 	{ "mmio-sweep", t_mmio_sweep },
+	{ "pci-ecam", t_pci_ecam },
 	{ "acpi", t_acpi },
 	{ "acpi-reset", t_acpi_reset },
 	{ NULL, NULL },

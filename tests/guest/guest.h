@@ -23,6 +23,7 @@
 #define PORT_PM_CNT  0x604
 #define PORT_RESET   0xcf9
 #define RAM_LOW_MAX  0xc0000000ULL /* RAM ends here below 4 GiB */
+#define ECAM         0xe0000000ULL
 #define LAPIC        0xfee00000ULL
 #define IOAPIC       0xfec00000ULL
 #define PM_S5        0x3400 /* SLP_TYP 5, SLP_EN: what the DSDT's \_S5 says */

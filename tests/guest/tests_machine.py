@@ -361,6 +361,12 @@ def sweep_port_strings(t):
     t.run("port-strings").expect(0, "swept.*ok")
 
 
+@test
+def pci_ecam(t):
+    """PCI configuration space by ports and by memory is one."""
+    t.run("pci-ecam").expect(0, "ok")
+
+
 @table([("64M", "64"), ("5G", "5G")])
 def sweep_mmio(t, mem):
     """Random accesses of every width outside RAM."""
