@@ -134,10 +134,15 @@ bool virtio_has(const struct virtio_device *vd, unsigned int feature)
 	return vd->accepted & VIRTIO_BIT(feature);
 }
 
+uint64_t virtio_type_features(const struct virtio_device_ops *ops)
+{
+	return ops->features | (CORE_FEATURES & ~ops->lacks);
+}
+
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
 		struct err *err)
 {
-	uint64_t all = vd->ops->features | CORE_FEATURES;
+	uint64_t all = virtio_type_features(vd->ops);
 
 	if (!closed(vd->ops, all))
 		return err_internal(err, "virtio %s offers a feature without what it needs",

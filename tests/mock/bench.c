@@ -152,6 +152,8 @@ bool bench_idle(const struct bench *b)
 	for (unsigned int i = 0; i < b->td.vd.queues_nr; i++)
 		if (b->td.vd.vqs[i].kick_post.queued)
 			return false;
+	if (b->d.ops->is_busy && b->d.ops->is_busy(&b->d))
+		return false;
 	return !testdev_busy(&b->td) && !b->canary.vd.vqs[0].kick_post.queued;
 }
 

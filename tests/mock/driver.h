@@ -28,6 +28,8 @@ struct drv_transport_ops {
 	/* Puts the device on the transport and its interrupts into d->irqs; takes it off again. */
 	void (*attach)(struct drv *d, struct virtio_device *vd);
 	void (*detach)(struct drv *d);
+	bool (*is_busy)(
+		const struct drv *d); /* something is on its way to a loop; NULL: the loops know */
 
 	uint8_t (*get_status)(struct drv *d);
 	void (*set_status)(struct drv *d, uint8_t status);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
@@ -120,6 +121,17 @@ bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data)
 	bool rang = fd >= 0 && write(fd, &one, sizeof(one)) == sizeof(one);
 	pthread_mutex_unlock(&lock);
 	return rang;
+}
+
+unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max)
+{
+	unsigned int nr = 0;
+
+	pthread_mutex_lock(&lock);
+	for (; nr < fake.doorbells_nr && nr < max; nr++)
+		fds[nr] = (struct pollfd){ .fd = fake.doorbells[nr].fd, .events = POLLIN };
+	pthread_mutex_unlock(&lock);
+	return nr;
 }
 
 static int check_extension(long cap)

@@ -49,5 +49,8 @@ struct fake_kvm {
 struct fake_kvm *fake_kvm_start(void);
 /* A guest's write: whether a doorbell caught it, which then rang. */
 bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data);
+/* To poll for those that rang and were not heard. Returns how many there are. */
+struct pollfd;
+unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max);
 
 #endif

@@ -96,6 +96,7 @@ struct virtio_device_ops {
 	uint16_t legacy_id; /* transitional PCI device id, 0: the type has none */
 	uint32_t pci_class; /* 24 bits, as common guests expect of the type */
 	uint64_t features;  /* what the type may offer; the core adds its own bits */
+	uint64_t lacks;     /* of the core's bits, those that the type cannot offer */
 	const struct virtio_feature_dep *deps;
 	unsigned int deps_nr;
 
@@ -169,6 +170,8 @@ void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops
 void virtio_device_release(struct virtio_device *vd);
 /* While REALIZED. -ENOSPC beyond VIRTIO_QUEUES_MAX; `size` is a power of two up to VQ_SIZE_MAX. */
 int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop);
+/* All that a device of the type offers. */
+uint64_t virtio_type_features(const struct virtio_device_ops *ops);
 /* REALIZED to PLUGGED: fixes what is offered. ERR_INTERNAL when the type offers an unmet dependency. */
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
 		struct err *err);
