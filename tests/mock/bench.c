@@ -16,6 +16,8 @@
 #define ECHO_LEN  32
 #define WAIT_NS   (20 * NSEC_PER_SEC)
 
+const struct drv_transport_ops *bench_transport = &drv_core;
+
 void mock_failed(const char *file, int line, const char *what)
 {
 	ck_abort_msg("%s:%d: %s", file, line, what);
@@ -104,7 +106,7 @@ void bench_init(struct bench *b, const struct bench_opts *o)
 
 	memset(b, 0, sizeof(*b));
 	b->o = *o;
-	b->o.transport = o->transport ?: &drv_core;
+	b->o.transport = o->transport ?: bench_transport;
 	b->o.queues = o->queues ?: 2;
 	b->o.size = o->size ?: 16;
 	b->o.loops = o->loops ?: 1;

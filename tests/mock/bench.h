@@ -31,12 +31,14 @@
 #define MODERN VIRTIO_BIT(VIRTIO_F_VERSION_1)
 
 struct bench_opts {
-	const struct drv_transport_ops *transport; /* default: drv_core */
+	const struct drv_transport_ops *transport; /* default: bench_transport */
 	unsigned int queues;                       /* default 2 */
 	uint16_t size;                             /* of each queue; default 16 */
 	unsigned int loops;                        /* default 1; queue i is on loop i % loops */
 	bool threads;                              /* each loop has one */
 };
+
+extern const struct drv_transport_ops *bench_transport; /* drv_core, or what a test sets */
 
 #define BENCH_LOOPS 2
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /* The core's life cycle, status, features and reset, through a driver. */
 #include "unit.h"
 
@@ -9,6 +9,7 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 static struct bench b;
 
@@ -706,13 +707,9 @@ START_TEST(resets_are_harmless_at_any_stage)
 	bench_echo(&b, 0);
 }
 
-UNIT_SUITE("virtio-device", {
+static void add(TCase *tc)
+{
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, life_cycle_has_96_cells);
-	tcase_add_test(tc, follows_the_table);
-	tcase_add_test(tc, doorbells_follow_the_device);
-	tcase_add_test(tc, a_type_cannot_offer_what_lacks_its_base);
-	tcase_add_test(tc, queues_are_bounded);
 	tcase_add_test(tc, status_is_what_was_written);
 	tcase_add_test(tc, nothing_moves_before_driver_ok);
 	tcase_add_test(tc, every_queue_is_looked_at_once);
@@ -725,7 +722,6 @@ UNIT_SUITE("virtio-device", {
 	tcase_add_test(tc, reserved_status_bits_are_not_stored);
 	tcase_add_test(tc, failed_is_the_end_until_reset);
 	tcase_add_test(tc, a_driver_may_take_its_time);
-	tcase_add_test(tc, one_start);
 	tcase_add_test(tc, offers_what_it_honours);
 	tcase_add_test(tc, takes_every_valid_subset);
 	tcase_add_test(tc, refuses_what_was_not_offered);
@@ -733,10 +729,24 @@ UNIT_SUITE("virtio-device", {
 	tcase_add_test(tc, features_are_frozen);
 	tcase_add_test(tc, each_word_is_replaced);
 	tcase_add_test(tc, what_was_accepted_is_accepted_again);
-	tcase_add_test(tc, a_reset_waits_for_what_is_out);
 	tcase_add_test(tc, after_status_0_memory_is_left_alone);
 	tcase_add_test(tc, a_late_answer_does_not_reach_a_new_ring);
 	tcase_add_test(tc, a_queue_that_is_not_enabled_again_rests);
 	tcase_add_test(tc, reset_restores_the_registers);
 	tcase_add_test(tc, resets_are_harmless_at_any_stage);
-})
+}
+
+/* What looks behind the transport, or has one of its own. */
+static void add_alone(TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, life_cycle_has_96_cells);
+	tcase_add_test(tc, follows_the_table);
+	tcase_add_test(tc, doorbells_follow_the_device);
+	tcase_add_test(tc, a_type_cannot_offer_what_lacks_its_base);
+	tcase_add_test(tc, queues_are_bounded);
+	tcase_add_test(tc, one_start);
+	tcase_add_test(tc, a_reset_waits_for_what_is_out);
+}
+
+TRANSPORTS_SUITE("virtio-device", add, add_alone, on_core, on_pci, on_pci_armed, on_pci_window)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /*
  * A driver that breaks the rules of split rings. Each act is on queue 0 of a testdev that was up, with
  * every core feature unless it says otherwise; hostile_check() then asserts its outcome and G1 to G9.
@@ -11,6 +11,7 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 #define N        16 /* entries of a queue */
 #define NEXT     DESC_NEXT
@@ -840,7 +841,9 @@ static void always_full(void)
 	drv_notify(&b.d, 0);
 	for (unsigned int i = 1; i <= 10; i++) {
 		bench_turn(&b);
-		ck_assert_uint_eq(b.td.taken, N * i);
+		/* The first turn may have two passes: a doorbell is one, and what is left goes on. */
+		ck_assert_uint_ge(b.td.taken, N * i);
+		ck_assert_uint_le(b.td.taken, N * (i + 1));
 	}
 	/* Others on the loop get their turns, and so does a reset. */
 	drv_notify(&b.cd, 0);
@@ -970,4 +973,9 @@ START_TEST(hostile)
 	bench_release(&b);
 }
 
-UNIT_SUITE("virtio-hostile", { tcase_add_loop_test(tc, hostile, 0, ARRAY_SIZE(rows)); })
+static void add(TCase *tc)
+{
+	tcase_add_loop_test(tc, hostile, 0, ARRAY_SIZE(rows));
+}
+
+TRANSPORTS_SUITE("virtio-hostile", add, NULL, on_core, on_pci, on_pci_armed)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /* The core's half of the legacy interface: no FEATURES_OK, page-frame rings, first use starts, bounded reset. */
 #include "unit.h"
 
@@ -8,12 +8,13 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 static struct bench b;
 
 static void setup(void)
 {
-	bench_init(&b, &(struct bench_opts){ .transport = &drv_core_legacy, .queues = 2 });
+	bench_init(&b, &(struct bench_opts){ .queues = 2 });
 }
 
 static void teardown(void)
@@ -164,8 +165,7 @@ START_TEST(rings_of_one_piece)
 		uint64_t used = align_up(avail + 6 + 2 * n, 4096);
 
 		bench_release(&b);
-		bench_init(&b,
-			   &(struct bench_opts){ .transport = &drv_core_legacy, .size = sizes[i] });
+		bench_init(&b, &(struct bench_opts){ .size = sizes[i] });
 		drv_negotiate(&b.d, 0);
 		ck_assert_uint_eq(drv_reg(&b.d, 0, DRV_SIZE), n);
 		ring_make_at(&b.d, 0, sizes[i], desc, avail, used);
@@ -286,7 +286,8 @@ START_TEST(a_reset_does_not_wait_for_ever)
 	bench_echo(&b, 0);
 }
 
-UNIT_SUITE("virtio-legacy", {
+static void add(TCase *tc)
+{
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, offers_one_word);
 	tcase_add_test(tc, a_modern_attempt_leaves_nothing);
@@ -300,4 +301,6 @@ UNIT_SUITE("virtio-legacy", {
 	tcase_add_test(tc, a_ring_outside_memory);
 	tcase_add_test(tc, a_reset_ends_before_the_write_does);
 	tcase_add_test(tc, a_reset_does_not_wait_for_ever);
-})
+}
+
+TRANSPORTS_SUITE("virtio-legacy", add, NULL, on_core_legacy, on_pci_legacy, on_pci_legacy_armed)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /* Split rings, as a driver that keeps the rules sees them. */
 #include "unit.h"
 
@@ -8,6 +8,7 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 static struct bench b;
 
@@ -698,7 +699,8 @@ START_TEST(calls_on_a_queue_that_does_not_run)
 	ck_assert_uint_eq(b.td.kicks, 0);
 }
 
-UNIT_SUITE("virtio-queue", {
+static void add(TCase *tc)
+{
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, areas_end_where_memory_does);
 	tcase_add_test(tc, areas_need_their_alignment);
@@ -727,4 +729,6 @@ UNIT_SUITE("virtio-queue", {
 	tcase_add_test(tc, a_fault_before_the_flush);
 	tcase_add_test(tc, answers_from_before_a_stop);
 	tcase_add_test(tc, calls_on_a_queue_that_does_not_run);
-})
+}
+
+TRANSPORTS_SUITE("virtio-queue", add, NULL, on_core, on_pci, on_pci_armed)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /* The core's configuration space, queue registers and queue reset, through a driver. */
 #include "unit.h"
 
@@ -9,6 +9,7 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 static struct bench b;
 
@@ -428,12 +429,11 @@ START_TEST(page_frames_are_not_for_a_modern_driver)
 	bench_echo(&b, 0);
 }
 
-UNIT_SUITE("virtio-registers", {
+static void add(TCase *tc)
+{
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, config_is_readable_early_and_little_endian);
 	tcase_add_test(tc, config_has_an_end);
-	tcase_add_test(tc, a_type_without_a_writable_field);
-	tcase_add_test(tc, page_frames_are_not_for_a_modern_driver);
 	tcase_add_test(tc, read_only_config_is_that);
 	tcase_add_test(tc, generation_tells_of_a_change);
 	tcase_add_test(tc, a_change_is_told_while_the_driver_runs);
@@ -446,4 +446,14 @@ UNIT_SUITE("virtio-registers", {
 	tcase_add_test(tc, a_reset_queue_begins_again);
 	tcase_add_test(tc, queue_reset_where_it_means_nothing);
 	tcase_add_test(tc, a_device_reset_ends_a_queue_reset);
-})
+}
+
+/* What looks behind the transport, or has one of its own. */
+static void add_alone(TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_type_without_a_writable_field);
+	tcase_add_test(tc, page_frames_are_not_for_a_modern_driver);
+}
+
+TRANSPORTS_SUITE("virtio-registers", add, add_alone, on_core, on_pci, on_pci_armed, on_pci_window)

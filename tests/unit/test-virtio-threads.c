@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c pci.c pci-bar.c pci-irq.c pci-ecam.c bus.c ioeventfd.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
 /* Drivers on threads of their own, beside the loops': ordering, lost wake-ups, and hostile races. */
 #include "unit.h"
 
@@ -9,6 +9,7 @@
 #include <lkvm/util.h>
 
 #include "../mock/hostile.h"
+#include "../mock/transports.h"
 
 #define DEADLINE_NS (50 * NSEC_PER_SEC)
 
@@ -490,12 +491,22 @@ START_TEST(descriptors_are_read_once)
 	arena_permit(&b.a, b.canary_gpa, 64);
 }
 
-UNIT_SUITE("virtio-threads", {
+static void add(TCase *tc)
+{
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
 	tcase_add_loop_test(tc, no_wake_up_is_lost, 0, 2);
-	tcase_add_loop_test(tc, neither_side_sleeps_through, 0, 2);
 	tcase_add_test(tc, resets_race_with_everybody);
 	tcase_add_test(tc, after_status_0_there_is_silence);
 	tcase_add_test(tc, descriptors_are_read_once);
-})
+}
+
+/* What looks behind the transport, or has one of its own. */
+static void add_alone(TCase *tc)
+{
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
+	tcase_add_loop_test(tc, neither_side_sleeps_through, 0, 2);
+}
+
+TRANSPORTS_SUITE("virtio-threads", add, add_alone, on_core, on_pci, on_pci_armed)
