@@ -359,6 +359,7 @@ static void release(struct virtio_pci *vp)
 int virtio_pci_plug(struct virtio_pci *vp, struct virtio_device *vd, struct pci *pci,
 		    const struct virtio_pci_opts *opts, struct err *err)
 {
+	BUG_ON(vd->config_len > MODERN_PAGE);
 	memset(vp, 0, sizeof(*vp));
 	vp->vd = vd;
 	int ret = choose_sides(vp, opts->how, err);

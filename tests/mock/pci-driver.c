@@ -51,6 +51,9 @@ static const struct virtio_pci_opts modern = { .how = VIRTIO_TRANS_PCI_MODERN,
 static const struct virtio_pci_opts legacy = { .how = VIRTIO_TRANS_PCI_LEGACY,
 					       .vectors = VIRTIO_PCI_VECTORS_AUTO };
 
+static const struct virtio_pci_opts pio = { .vectors = VIRTIO_PCI_VECTORS_AUTO,
+					    .pio_notify = VIRTIO_PCI_PIO_NOTIFY_ON };
+
 static void attach_any(struct drv *d, struct virtio_device *vd)
 {
 	attach(d, vd, &any, false);
@@ -59,6 +62,11 @@ static void attach_any(struct drv *d, struct virtio_device *vd)
 static void attach_armed(struct drv *d, struct virtio_device *vd)
 {
 	attach(d, vd, &any, true);
+}
+
+static void attach_pio(struct drv *d, struct virtio_device *vd)
+{
+	attach(d, vd, &pio, true);
 }
 
 static void attach_modern(struct drv *d, struct virtio_device *vd)
@@ -256,6 +264,9 @@ const struct drv_transport_ops drv_pci = { .name = "pci", .attach = attach_any, 
 const struct drv_transport_ops drv_pci_armed = {
 	.name = "pci-armed", .attach = attach_armed, .is_busy = is_ringing, MODERN_OPS
 };
+const struct drv_transport_ops drv_pci_pio = {
+	.name = "pci-pio", .attach = attach_pio, .is_busy = is_ringing, MODERN_OPS
+};
 const struct drv_transport_ops drv_pci_window = { .name = "pci-window",
 						  .attach = attach_modern,
 						  MODERN_OPS };
@@ -280,7 +291,7 @@ static uint8_t legacy_get_status(struct drv *d)
 static void legacy_set_status(struct drv *d, uint8_t status)
 {
 	out(d, VIRTIO_PCI_STATUS, 1, status);
-	if (status && mock_fn_of(d)->vectors)
+	if (status && mock_fn_of(d)->msix_on)
 		out(d, VIRTIO_MSI_CONFIG_VECTOR, 2, 0);
 }
 
@@ -340,7 +351,7 @@ static uint32_t get_pfn(struct drv *d)
 
 static void set_pfn(struct drv *d, uint32_t pfn)
 {
-	if (mock_fn_of(d)->vectors)
+	if (mock_fn_of(d)->msix_on)
 		out(d, VIRTIO_MSI_QUEUE_VECTOR, 2, legacy_get_queue_select(d) + 1);
 	out(d, VIRTIO_PCI_QUEUE_PFN, 4, pfn);
 }
@@ -353,7 +364,7 @@ static void legacy_notify(struct drv *d, uint32_t n)
 
 static uint64_t legacy_config(struct drv *d)
 {
-	return VIRTIO_PCI_CONFIG_OFF(mock_fn_of(d)->vectors);
+	return VIRTIO_PCI_CONFIG_OFF(mock_fn_of(d)->msix_on);
 }
 
 static void legacy_config_read(struct drv *d, uint64_t off, void *buf, uint32_t len)

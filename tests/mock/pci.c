@@ -314,6 +314,7 @@ static void walk_caps(struct mock_fn *fn)
 void mock_fn_enable_msix(struct mock_fn *fn, bool on)
 {
 	mock_fn_set_conf(fn, fn->msix_cap + PCI_MSIX_FLAGS, 2, on ? PCI_MSIX_FLAGS_ENABLE : 0);
+	fn->msix_on = on;
 }
 
 static void program_vectors(struct mock_fn *fn)

@@ -79,6 +79,7 @@ struct mock_fn {
 	uint16_t notify_off[VIRTIO_QUEUES_MAX];
 	uint8_t window_cap, msix_cap;
 	unsigned int vectors;
+	bool msix_on;
 	pthread_mutex_t lock; /* the window's aim */
 	_Atomic uint32_t messages[MOCK_VECTORS];
 	_Atomic uint32_t strange; /* messages whose data names no vector; the last one's data */
@@ -112,6 +113,7 @@ void mock_fn_window_out(struct mock_fn *fn, uint32_t bar, uint32_t off, uint32_t
 
 extern const struct drv_transport_ops drv_pci;        /* modern, by its BARs */
 extern const struct drv_transport_ops drv_pci_armed;  /* the same on a KVM that takes doorbells */
+extern const struct drv_transport_ops drv_pci_pio;    /* the same with doorbells in ports */
 extern const struct drv_transport_ops drv_pci_window; /* modern, by the access window alone */
 extern const struct drv_transport_ops drv_pci_legacy; /* ports */
 extern const struct drv_transport_ops drv_pci_legacy_armed;
