@@ -39,7 +39,7 @@ struct fake_kvm {
 	uint32_t irq, irq_level, irqs;
 	struct kvm_ioeventfd doorbells[FAKE_DOORBELLS];
 	unsigned int doorbells_nr, doorbells_max; /* armed now; the most at once that it takes */
-	struct kvm_msi msi; /* the last */
+	struct kvm_msi msi;                       /* the last */
 	unsigned int msis;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
