@@ -5,7 +5,8 @@
 
 #include "pci-priv.h"
 
-#define NOWHERE UINT64_MAX /* no BAR starts here: each has at least 4 bytes */
+/* No BAR starts here, and the windows are so far away that it overlaps none that answers. */
+#define NOWHERE UINT64_MAX
 
 static uint64_t bar_read(struct bus_region *r, uint64_t off, unsigned int width)
 {
@@ -65,9 +66,10 @@ static uint64_t bar_base(const struct pci_bar *b)
 					: low;
 }
 
+/* What lies below the window is, by the subtraction, far above it. */
 static bool inside(const struct pci_window *w, uint64_t base, uint64_t size)
 {
-	return base >= w->base && range_ok(base - w->base, size, w->len);
+	return range_ok(base - w->base, size, w->len);
 }
 
 static bool in_window(const struct pci *pci, const struct pci_bar *b, uint64_t base)
@@ -76,8 +78,7 @@ static bool in_window(const struct pci *pci, const struct pci_bar *b, uint64_t b
 
 	if (b->kind == PCI_BAR_IO)
 		return inside(&cfg->io, base, b->size);
-	return inside(&cfg->mem32, base, b->size) ||
-	       (b->kind == PCI_BAR_MEM64 && inside(&cfg->mem64, base, b->size));
+	return inside(&cfg->mem32, base, b->size) || inside(&cfg->mem64, base, b->size);
 }
 
 static bool decodes(const struct pci_bar *b)
@@ -95,8 +96,7 @@ struct place {
 
 static bool overlap(const struct place *a, const struct place *b)
 {
-	if (a->base == NOWHERE || b->base == NOWHERE ||
-	    (a->bar->kind == PCI_BAR_IO) != (b->bar->kind == PCI_BAR_IO))
+	if ((a->bar->kind == PCI_BAR_IO) != (b->bar->kind == PCI_BAR_IO))
 		return false;
 	return a->base >= b->base ? a->base - b->base < b->bar->size
 				  : b->base - a->base < a->bar->size;

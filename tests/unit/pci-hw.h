@@ -140,6 +140,7 @@ static inline uint64_t func_read(struct pci_device *pd, unsigned int bar, uint64
 	uint64_t v = 0;
 
 	BUG_ON(!range_ok(off, width, pd->bars[bar].size));
+	BUG_ON(width > (pd->bars[bar].kind == PCI_BAR_IO ? 4 : 8));
 	f->reads++;
 	for (unsigned int i = 0; i < width; i++)
 		v |= (uint64_t)f->bytes[bar][(off + i) % FUNC_BAR_BYTES] << 8 * i;
@@ -152,6 +153,7 @@ static inline void func_write(struct pci_device *pd, unsigned int bar, uint64_t 
 	struct func *f = container_of(pd, struct func, pd);
 
 	BUG_ON(!range_ok(off, width, pd->bars[bar].size));
+	BUG_ON(width > (pd->bars[bar].kind == PCI_BAR_IO ? 4 : 8));
 	f->writes++;
 	for (unsigned int i = 0; i < width; i++)
 		f->bytes[bar][(off + i) % FUNC_BAR_BYTES] = (uint8_t)(value >> 8 * i);

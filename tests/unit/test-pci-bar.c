@@ -484,7 +484,7 @@ START_TEST(addresses_are_used_up)
 		const char *word;
 	} cases[] = {
 		{ PCI_BAR_IO, 256, "I/O ports" },
-		{ PCI_BAR_MEM32, M32_LEN / 2, "memory addresses" },
+		{ PCI_BAR_MEM32, M32_LEN / 4, "memory addresses" },
 		{ PCI_BAR_MEM64, M64_LEN, "memory addresses" },
 	};
 	static struct func f[4];
@@ -497,22 +497,28 @@ START_TEST(addresses_are_used_up)
 	pci_hw_init(&cfg);
 	for (unsigned int i = 0; i < 3; i++) {
 		func_init(&f[i]);
-		func_bar(&f[i], 2, PCI_BAR_MEM32, 4096);
-		func_bar(&f[i], 0, cases[_i].kind, cases[_i].size);
+		func_bar(&f[i], 0, PCI_BAR_IO, 16);
+		func_bar(&f[i], 1, PCI_BAR_MEM32, 4096);
+		func_bar(&f[i], 2, cases[_i].kind, cases[_i].size);
+		func_bar(&f[i], 4, PCI_BAR_MEM32, 4096);
 	}
-	int ret = pci_add(&pci, &f[0].pd, &err);
-	for (unsigned int i = 1; !ret && i < 3; i++)
+	struct pci before;
+	int ret = 0;
+	for (unsigned int i = 0; !ret && i < 3; i++) {
+		before = pci;
 		ret = pci_add(&pci, &f[i].pd, &err);
+	}
 	ck_assert_int_eq(ret, -ENOSPC);
 	ck_assert_int_eq(err.kind, ERR_USAGE);
 	ck_assert_int_eq(strncmp(err.msg, "func: ", 6), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, cases[_i].word));
 	/* What did not fit took nothing. */
+	ck_assert_uint_eq(pci.next_io, before.next_io);
+	ck_assert_uint_eq(pci.next_mem32, before.next_mem32);
+	ck_assert_uint_eq(pci.next_mem64, before.next_mem64);
 	func_init(&f[3]);
 	func_bar(&f[3], 0, PCI_BAR_MEM32, 4096);
-	uint64_t next = pci.next_mem32;
 	func_add(&f[3]);
-	ck_assert_uint_eq(pci.next_mem32, MAX(next, M32_BASE) + 4096);
 	for (unsigned int i = 0; i < 4; i++)
 		func_remove(&f[i]);
 	pci_hw_release();
