@@ -489,6 +489,42 @@ START_TEST(a_reset_by_the_window_while_the_bar_is_used)
 	pthread_join(t, NULL);
 }
 
+static void check_free(pthread_mutex_t *lock)
+{
+	ck_assert_int_eq(pthread_mutex_trylock(lock), 0);
+	pthread_mutex_unlock(lock);
+}
+
+START_TEST(no_lock_is_kept)
+{
+	ROW("HD-224");
+	/* A CPU may stop for good when an access has returned, or be paused there: nothing waits for it. */
+	bench_up(&b, MODERN_ALL);
+	for (unsigned int bar = 0; bar < 5; bar++) {
+		for (uint64_t off = 0; off < (bar == BAR ? 4 * PAGE : 64);
+		     off += off % PAGE < 64 ? 1 : 509) {
+			mock_fn_in(fn, bar, off, 2);
+			mock_fn_out(fn, bar, off, 2, 0x0101);
+			check_free(&fn->vp.regs_lock);
+			check_free(&fn->vp.isr_lock);
+			check_free(&fn->vp.db.lock);
+			check_free(&b.td.vd.lock);
+			check_free(&fn->m->pci.lock);
+			check_free(&fn->m->pci.intx_lock);
+		}
+	}
+	mock_fn_set_conf(fn, fn->msix_cap + PCI_MSIX_FLAGS, 2, 0);
+	mock_fn_enable_msix(fn, true);
+	bench_settle(&b);
+	arena_settle(&b.a);
+	arena_permit(&b.a, 0, ARENA_LOW_END);
+	arena_permit(&b.a, ARENA_HIGH, ARENA_HIGH_LEN);
+	for (unsigned int i = 0; i < fn->vectors; i++) {
+		mock_fn_out(fn, 1, 16 * i, 8, 0xfee00000 | fn->id << 12);
+		mock_fn_out(fn, 1, 16 * i + 8, 8, i);
+	}
+}
+
 static void add_by_bar(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -501,6 +537,7 @@ static void add_by_bar(TCase *tc)
 	tcase_add_test(tc, the_window_has_one_trigger);
 	tcase_add_test(tc, the_window_reaches_nothing_else);
 	tcase_add_test(tc, a_reset_by_the_window_while_the_bar_is_used);
+	tcase_add_test(tc, no_lock_is_kept);
 }
 
 static void add(TCase *tc)

@@ -699,6 +699,41 @@ START_TEST(calls_on_a_queue_that_does_not_run)
 	ck_assert_uint_eq(b.td.kicks, 0);
 }
 
+START_TEST(all_that_fits_is_out)
+{
+	ROW("HD-222");
+	struct drv_buf buf = { b.echo_gpa, 1, true };
+	static struct drv_buf longest[1024];
+	uint32_t id, len;
+
+	bench_release(&b);
+	bench_init(&b, &(struct bench_opts){ .queues = TESTDEV_QUEUES, .size = 1024 });
+	bench_up(&b, MODERN_ALL);
+	/* Every entry of every queue is a request; then each queue is one chain. */
+	b.td.mode = TESTDEV_HOLD;
+	buf.gpa = b.echo_gpa;
+	for (unsigned int i = 0; i < 1024; i++)
+		longest[i] = buf;
+	for (unsigned int pass = 0; pass < 2; pass++) {
+		unsigned int chains = pass ? 1 : 1024;
+
+		for (uint16_t q = 0; q < TESTDEV_QUEUES; q++) {
+			for (unsigned int i = 0; i < chains; i++)
+				ring_add(&b.d.rings[q], longest, 1024 / chains);
+			ring_publish(&b.d.rings[q]);
+			drv_notify(&b.d, q);
+		}
+		bench_settle(&b);
+		ck_assert_uint_eq(b.td.vd.in_flight, TESTDEV_QUEUES * chains);
+		testdev_finish_all(&b.td);
+		bench_settle(&b);
+		for (uint16_t q = 0; q < TESTDEV_QUEUES; q++)
+			for (unsigned int i = 0; i < chains; i++)
+				ck_assert(ring_get(&b.d.rings[q], &id, &len));
+	}
+	ck_assert_uint_eq(drv_status(&b.d), 0x0f);
+}
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -729,6 +764,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_fault_before_the_flush);
 	tcase_add_test(tc, answers_from_before_a_stop);
 	tcase_add_test(tc, calls_on_a_queue_that_does_not_run);
+	tcase_add_test(tc, all_that_fits_is_out);
 }
 
 TRANSPORTS_SUITE("virtio-queue", add, NULL, on_core, on_pci, on_pci_armed)

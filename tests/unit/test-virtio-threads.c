@@ -491,6 +491,59 @@ START_TEST(descriptors_are_read_once)
 	arena_permit(&b.a, b.canary_gpa, 64);
 }
 
+/* All that a driver can do at once, by its own transport: registers, rings, kicks, the end and the beginning. */
+static void *rages(void *arg)
+{
+	struct racer *x = arg;
+
+	while (!*x->stop) {
+		uint32_t v = roll(&x->seed);
+
+		b.d.ops->set_status(&b.d, v % 3 ? 0x0f : v >> 4);
+		b.d.ops->queue_select(&b.d, v >> 8 & 3);
+		b.d.ops->set_reg(&b.d, v % 3, v >> 3 & 17);
+		b.d.ops->set_addr(&b.d, v % 3, b.d.rings[v & 1].desc);
+		b.d.ops->accept_features(&b.d, v & 1, v & 2 ? UINT32_MAX : 1);
+		b.d.ops->config_write(&b.d, v % 40, &v, 4);
+		b.d.ops->notify(&b.d, v & 3);
+		if (v % 7 == 0) {
+			ring_set_idx(&b.d.rings[0], v);
+			ring_desc(&b.d.rings[0], v % 16,
+				  v & 64 ? b.echo_gpa : wild_address(&x->seed), 4, v & 7,
+				  v >> 12 & 31);
+		}
+		if (v % 31 == 0) {
+			b.d.ops->set_status(&b.d, 0);
+			drv_negotiate(&b.d, MODERN_ALL);
+			ring_enable(&b.d.rings[0]);
+			drv_driver_ok(&b.d);
+		}
+		x->rounds++;
+	}
+	return NULL;
+}
+
+START_TEST(others_go_on)
+{
+	ROW("HD-227");
+	atomic_bool stop = false;
+	struct racer x[1];
+
+	flip_data = arena_alloc(&b.a, 0x10000, 4096);
+	flip_table = arena_alloc(&b.a, 4096, 4096);
+	bench_up(&b, MODERN_ALL);
+	arena_permit(&b.a, 0, ARENA_LOW_END);
+	start_racer(&x[0], rages, &stop, 7);
+	/* Each has a deadline of its own. */
+	for (unsigned int i = 0; i < bench_rounds(100000); i++)
+		bench_canary(&b);
+	stop_racers(x, 1, &stop);
+	bench_reset(&b);
+	arena_settle(&b.a);
+	arena_permit(&b.a, b.cd.rings[0].used, RING_USED_LEN(MINI_QUEUE_SIZE));
+	arena_permit(&b.a, b.canary_gpa, 64);
+}
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -499,6 +552,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, resets_race_with_everybody);
 	tcase_add_test(tc, after_status_0_there_is_silence);
 	tcase_add_test(tc, descriptors_are_read_once);
+	tcase_add_test(tc, others_go_on);
 }
 
 /* What looks behind the transport, or has one of its own. */
