@@ -26,6 +26,8 @@ struct loop {
 	struct loop_timer *timers; /* ascending by deadline */
 	uint64_t firing_ns;        /* the time while timers fire, else 0 */
 
+	struct loop_defer *deferred; /* for the end of this turn */
+
 	pthread_mutex_t lock; /* guards what follows and each post's `queued` and `next` */
 	bool served;          /* somebody is in loop_run() */
 	unsigned int
@@ -199,6 +201,39 @@ static int loop_timeout_ms(const struct loop *loop)
 		return 0;
 	ms = (loop->timers->deadline_ns - now - 1) / 1000000 + 1;
 	return (int)MIN(ms, (uint64_t)INT_MAX);
+}
+
+/* Deferred calls. */
+
+void loop_defer(struct loop *loop, struct loop_defer *d)
+{
+	if (d->queued)
+		return;
+	d->queued = true;
+	d->next = loop->deferred;
+	loop->deferred = d;
+}
+
+void loop_defer_cancel(struct loop *loop, struct loop_defer *d)
+{
+	struct loop_defer **p = &loop->deferred;
+
+	while (*p && *p != d)
+		p = &(*p)->next;
+	if (*p)
+		*p = d->next;
+	d->queued = false;
+}
+
+static void loop_run_deferred(struct loop *loop)
+{
+	while (loop->deferred) {
+		struct loop_defer *d = loop->deferred;
+
+		loop->deferred = d->next;
+		d->queued = false;
+		d->fn(d);
+	}
 }
 
 /* Posts. */
@@ -383,6 +418,7 @@ int loop_run(struct loop *loop)
 	int ret = 0;
 
 	loop_enter(loop);
+	loop_run_deferred(loop);
 	while (!stopping) {
 		int n;
 
@@ -398,9 +434,12 @@ int loop_run(struct loop *loop)
 		loop_dispatch(loop);
 		loop_fire_timers(loop);
 		loop_run_posts(loop);
+		loop_run_deferred(loop);
 	}
-	while (!loop_leave(loop))
+	while (!loop_leave(loop)) {
 		loop_run_posts(loop);
+		loop_run_deferred(loop);
+	}
 	atomic_store(&loop->stop, false);
 	return ret;
 }

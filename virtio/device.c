@@ -71,7 +71,12 @@ void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops
 			const struct gmem *gm, const struct log *log, void *priv)
 {
 	*vd = (struct virtio_device){
-		.ops = ops, .gm = gm, .log = log, .priv = priv, .bus_master = true
+		.ops = ops,
+		.gm = gm,
+		.log = log,
+		.priv = priv,
+		.features = ops->features,
+		.bus_master = true,
 	};
 	pthread_mutex_init(&vd->lock, NULL);
 	vd_transition(vd, VIRTIO_EV_REALIZE);
@@ -134,15 +139,15 @@ bool virtio_has(const struct virtio_device *vd, unsigned int feature)
 	return vd->accepted & VIRTIO_BIT(feature);
 }
 
-uint64_t virtio_type_features(const struct virtio_device_ops *ops)
+uint64_t virtio_all_features(const struct virtio_device *vd)
 {
-	return ops->features | (CORE_FEATURES & ~ops->lacks);
+	return vd->features | (CORE_FEATURES & ~vd->ops->lacks);
 }
 
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
 		struct err *err)
 {
-	uint64_t all = virtio_type_features(vd->ops);
+	uint64_t all = virtio_all_features(vd);
 
 	if (!closed(vd->ops, all))
 		return err_internal(err, "virtio %s offers a feature without what it needs",
@@ -321,7 +326,11 @@ static void bus_master_on_owner(void *arg)
 
 static void stop_on_owner(void *arg)
 {
-	vq_stop(arg);
+	struct virtqueue *vq = arg;
+
+	vq_stop(vq);
+	if (vq->vd->ops->queue_stop)
+		vq->vd->ops->queue_stop(vq->vd, vq);
 }
 
 /* The device is running: the queue begins, and is looked at once, since a driver may have filled it. */
@@ -410,6 +419,8 @@ static void reset_registers(struct virtio_device *vd)
 	vd->queue_select = 0;
 	for (uint16_t i = 0; i < vd->queues_nr; i++)
 		vq_reset_registers(&vd->vqs[i]);
+	if (vd->ops->reset)
+		vd->ops->reset(vd);
 	vd->transport->reset(vd);
 }
 
@@ -440,7 +451,8 @@ static void reset_locked(struct virtio_device *vd)
 	vd_transition(vd, VIRTIO_EV_RESET);
 	disarm_doorbells(vd);
 	for (uint16_t i = 0; i < vd->queues_nr; i++) {
-		if (vd->vqs[i].enabled)
+		/* Also one whose own reset still waits for requests: now they may be cancelled with the rest. */
+		if (vd->vqs[i].enabled || vq_is_resetting(&vd->vqs[i]))
 			loop_call(vd->vqs[i].loop, stop_on_owner, &vd->vqs[i]);
 	}
 	if (vd->ops->stop)

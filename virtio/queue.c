@@ -387,12 +387,14 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 	return 0;
 }
 
-static void put_used(struct virtqueue *vq, uint16_t head, uint32_t len)
+static void put_used(struct virtqueue *vq, const struct vq_held *h)
 {
 	struct vring_used_elem *e = &vq->used->ring[vq->next_used & (vq->size - 1)];
 
-	__atomic_store_n(&e->id, htole32(head), __ATOMIC_RELAXED);
-	__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
+	if (h->at)
+		gmem_copy(h->at, &h->status, 1);
+	__atomic_store_n(&e->id, htole32(h->head), __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, htole32(h->len), __ATOMIC_RELAXED);
 	vq->next_used++;
 }
 
@@ -403,7 +405,7 @@ int vq_set_bus_master(struct virtqueue *vq, bool on)
 	if (on) {
 		vq->bus_master = true;
 		for (uint32_t i = 0; i < vq->held_nr && is_served(vq); i++)
-			put_used(vq, vq->held[i].head, vq->held[i].len);
+			put_used(vq, &vq->held[i]);
 		drop_held(vq);
 		return 0;
 	}
@@ -413,14 +415,27 @@ int vq_set_bus_master(struct virtqueue *vq, bool on)
 	return vq->held ? 0 : -ENOMEM;
 }
 
+bool vq_is_live(const struct virtqueue *vq, const struct vq_chain *chain)
+{
+	return chain->epoch == vq->epoch && is_served(vq);
+}
+
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len)
 {
-	if (chain->epoch != vq->epoch || !is_served(vq))
+	vq_push_status(vq, chain, len, NULL, 0);
+}
+
+void vq_push_status(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len, uint8_t *at,
+		    uint8_t status)
+{
+	struct vq_held h = { .head = chain->head, .len = len, .at = at, .status = status };
+
+	if (!vq_is_live(vq, chain))
 		;
 	else if (vq->bus_master)
-		put_used(vq, chain->head, len);
+		put_used(vq, &h);
 	else
-		vq->held[vq->held_nr++] = (struct vq_held){ .head = chain->head, .len = len };
+		vq->held[vq->held_nr++] = h;
 	/* Release: whoever sees 0 (a reset) also sees that guest memory is left alone from here on. */
 	atomic_fetch_sub_explicit(&vq->in_flight, 1, memory_order_release);
 	virtio_drain_one(vq->vd);

@@ -195,7 +195,7 @@ static bool legacy_fits(const struct virtio_device *vd)
 static int choose_sides(struct virtio_pci *vp, enum virtio_pci_how how, struct err *err)
 {
 	const struct virtio_device *vd = vp->vd;
-	uint64_t offered = virtio_type_features(vd->ops);
+	uint64_t offered = virtio_all_features(vd);
 	bool platform = offered & VIRTIO_BIT(VIRTIO_F_ACCESS_PLATFORM);
 	bool modern = offered & VIRTIO_BIT(VIRTIO_F_VERSION_1);
 	bool legacy = vd->ops->legacy_id && !platform && legacy_fits(vd);

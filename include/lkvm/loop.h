@@ -74,6 +74,20 @@ void loop_post(struct loop *loop, struct loop_post *p);
 void loop_post_cancel(struct loop *loop, struct loop_post *p);
 
 /*
+ * For the owner: `fn` runs once when the events and posts of this turn are served, before the loop waits; so
+ * what many callbacks of a turn ask for is done once, without a system call. The caller owns the storage; `fn`
+ * does not defer again. What is deferred while nobody runs the loop waits for the next loop_run().
+ */
+struct loop_defer {
+	void (*fn)(struct loop_defer *d);
+	struct loop_defer *next;
+	bool queued;
+};
+
+void loop_defer(struct loop *loop, struct loop_defer *d);
+void loop_defer_cancel(struct loop *loop, struct loop_defer *d);
+
+/*
  * Any thread but the owner's: runs `fn(arg)` on the owner and returns when it has; a call that found the
  * loop running is served before loop_run() returns. While nobody is in loop_run() it runs here and now:
  * the caller sees to it that nobody enters meanwhile. Never with a lock held that a callback takes.

@@ -50,6 +50,21 @@ static void stop(struct virtio_device *vd)
 			testdev_finish(td, i, 0, false);
 }
 
+static void queue_stop(struct virtio_device *vd, struct virtqueue *vq)
+{
+	struct testdev *td = vd->priv;
+
+	MUST(!vq->running);
+	td->queue_stops[vq->index]++;
+}
+
+static void reset(struct virtio_device *vd)
+{
+	struct testdev *td = vd->priv;
+
+	td->resets++;
+}
+
 /* Returns the bytes written. */
 static uint32_t serve(struct testdev *td, struct testdev_queue *q, const struct vq_chain *c)
 {
@@ -215,6 +230,8 @@ static const struct virtio_device_ops testdev_ops = {
 	.config_write = config_write,
 	.start = start,
 	.stop = stop,
+	.queue_stop = queue_stop,
+	.reset = reset,
 	.kick = kick,
 };
 

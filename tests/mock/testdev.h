@@ -64,6 +64,7 @@ struct testdev {
 		struct testdev *
 			td); /* of the test; on the loop's thread, after each chain that is taken */
 	_Atomic uint32_t taken, served, starts, stops, kicks;
+	_Atomic uint32_t resets, queue_stops[TESTDEV_QUEUES];
 	uint64_t started_with;            /* features */
 	_Atomic uint64_t out_len, in_len; /* of the last chain */
 	pthread_mutex_t lock;

@@ -518,6 +518,61 @@ static void call_fn(void *arg)
 		called_elsewhere |= !pthread_equal(pthread_self(), owner);
 }
 
+/* Deferred calls. */
+
+static struct loop_defer defers[2];
+static struct loop_post defer_posts[3];
+
+static void deferred_fn(struct loop_defer *d)
+{
+	note(d == &defers[0] ? "A" : "B");
+}
+
+static void defer_from_post(struct loop_post *p)
+{
+	note("p");
+	loop_defer(loop, &defers[p == &defer_posts[2]]);
+}
+
+static void make_defers(void)
+{
+	trace[0] = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(defers); i++)
+		defers[i] = (struct loop_defer){ .fn = deferred_fn };
+	for (unsigned int i = 0; i < ARRAY_SIZE(defer_posts); i++)
+		defer_posts[i] = (struct loop_post){ .fn = defer_from_post };
+}
+
+START_TEST(deferred_to_the_end_of_the_turn)
+{
+	make_defers();
+	for (unsigned int i = 0; i < ARRAY_SIZE(defer_posts); i++)
+		loop_post(loop, &defer_posts[i]);
+	run_once();
+	/* After all that asked, and once for each. */
+	ck_assert_str_eq(trace, "pppBA");
+	/* Deferred while nobody runs the loop: it does not wait for something else to happen. */
+	loop_defer(loop, &defers[0]);
+	loop_post(loop, &defer_posts[0]);
+	run_once();
+	ck_assert_str_eq(trace, "pppBAApA");
+}
+
+START_TEST(deferred_and_cancelled)
+{
+	make_defers();
+	loop_defer(loop, &defers[0]);
+	loop_defer(loop, &defers[1]);
+	loop_defer_cancel(loop, &defers[0]);
+	loop_defer_cancel(loop, &defers[0]);
+	ck_assert(!defers[0].queued);
+	run_once();
+	ck_assert_str_eq(trace, "B");
+	loop_defer(loop, &defers[0]);
+	run_once();
+	ck_assert_str_eq(trace, "BA");
+}
+
 START_TEST(call_without_an_owner)
 {
 	loop_call(loop, call_fn, NULL);
@@ -721,6 +776,8 @@ UNIT_SUITE("loop", {
 	tcase_add_test(tc, posts_run_before_free);
 	tcase_add_test(tc, posts_from_threads);
 	tcase_add_test(tc, post_as_a_level);
+	tcase_add_test(tc, deferred_to_the_end_of_the_turn);
+	tcase_add_test(tc, deferred_and_cancelled);
 	tcase_add_test(tc, call_without_an_owner);
 	tcase_add_test(tc, calls_run_on_the_owner);
 	tcase_add_test(tc, calls_at_the_end_are_served);

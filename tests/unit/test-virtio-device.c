@@ -707,6 +707,57 @@ START_TEST(resets_are_harmless_at_any_stage)
 	bench_echo(&b, 0);
 }
 
+/* --- what a type is told, and may take out of its offer --- */
+
+START_TEST(a_type_is_told_of_stops_and_resets)
+{
+	ROW("GEN-48");
+	bench_up(&b, MODERN_ALL);
+	uint32_t resets = b.td.resets, stops[2] = { b.td.queue_stops[0], b.td.queue_stops[1] };
+
+	drv_set_reg(&b.d, 1, DRV_RESET, 1);
+	ck_assert_uint_eq(b.td.queue_stops[0], stops[0]);
+	ck_assert_uint_eq(b.td.queue_stops[1], stops[1] + 1);
+	ck_assert_uint_eq(b.td.resets, resets);
+	drv_set_status(&b.d, 0);
+	ck_assert_uint_eq(b.td.queue_stops[0], stops[0] + 1);
+	ck_assert_uint_eq(b.td.queue_stops[1], stops[1] + 1);
+	ck_assert_uint_eq(b.td.resets, resets + 1);
+	/* Of a device that did not run, too. */
+	drv_set_status(&b.d, 0);
+	ck_assert_uint_eq(b.td.resets, resets + 2);
+}
+
+START_TEST(a_queue_whose_reset_waits_is_stopped_with_the_device)
+{
+	struct drv_buf buf = { b.echo_gpa, 1, true };
+
+	bench_up(&b, MODERN_ALL);
+	b.td.mode = TESTDEV_HOLD;
+	ring_add(&b.d.rings[1], &buf, 1);
+	ring_publish(&b.d.rings[1]);
+	drv_notify(&b.d, 1);
+	bench_settle(&b);
+	drv_set_reg(&b.d, 1, DRV_RESET, 1);
+	uint32_t stops = b.td.queue_stops[1];
+	drv_set_status(&b.d, 0);
+	ck_assert_uint_eq(b.td.queue_stops[1], stops + 1);
+	bench_reset(&b);
+}
+
+START_TEST(an_offer_is_the_instances)
+{
+	struct err err = ERR_INIT;
+	const struct virtio_transport_ops *transport = b.td.vd.transport;
+
+	bench_reset(&b);
+	virtio_unplug(&b.td.vd);
+	b.td.vd.features &= ~VIRTIO_BIT(TESTDEV_F_C);
+	ck_assert_int_eq(virtio_plug(&b.td.vd, transport, &err), 0);
+	uint64_t all = VIRTIO_BIT(TESTDEV_F_A) | VIRTIO_BIT(TESTDEV_F_B) | VIRTIO_BIT(TESTDEV_F_C);
+	ck_assert_uint_eq(drv_offered(&b.d) & all, all & ~VIRTIO_BIT(TESTDEV_F_C));
+}
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -745,6 +796,9 @@ static void add_alone(TCase *tc)
 	tcase_add_test(tc, doorbells_follow_the_device);
 	tcase_add_test(tc, a_type_cannot_offer_what_lacks_its_base);
 	tcase_add_test(tc, queues_are_bounded);
+	tcase_add_test(tc, a_type_is_told_of_stops_and_resets);
+	tcase_add_test(tc, a_queue_whose_reset_waits_is_stopped_with_the_device);
+	tcase_add_test(tc, an_offer_is_the_instances);
 	tcase_add_test(tc, one_start);
 	tcase_add_test(tc, a_reset_waits_for_what_is_out);
 }

@@ -112,6 +112,13 @@ struct virtio_device_ops {
 	 */
 	void (*stop)(struct virtio_device *vd);
 	/*
+	 * A reset of the queue or of the device stopped it: the same for its requests, on its owner's thread.
+	 * May be NULL.
+	 */
+	void (*queue_stop)(struct virtio_device *vd, struct virtqueue *vq);
+	/* The registers are as after power-on. Under the device's lock. May be NULL. */
+	void (*reset)(struct virtio_device *vd);
+	/*
 	 * On the queue's owner thread: the ring may have something. The core flushes afterwards. True: all
 	 * that could be taken was taken, call again when there is more; false: what is left waits for
 	 * something else (a packet, a free request), and the type then calls virtio_queue_serve().
@@ -144,6 +151,9 @@ struct virtio_device {
 	_Atomic uint32_t in_flight;  /* chains of all queues, and 1 while a reset is at work */
 	_Atomic bool config_changed; /* since the generation was last read */
 
+	uint64_t
+		features; /* what this one may offer: ops->features, less what its type takes out before virtio_plug() */
+
 	pthread_mutex_t lock;    /* everything below */
 	bool doorbells;          /* armed */
 	uint64_t offered;        /* through the modern interface */
@@ -170,8 +180,8 @@ void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops
 void virtio_device_release(struct virtio_device *vd);
 /* While REALIZED. -ENOSPC beyond VIRTIO_QUEUES_MAX; `size` is a power of two up to VQ_SIZE_MAX. */
 int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop);
-/* All that a device of the type offers. */
-uint64_t virtio_type_features(const struct virtio_device_ops *ops);
+/* All that the device offers, the core's bits too. */
+uint64_t virtio_all_features(const struct virtio_device *vd);
 /* REALIZED to PLUGGED: fixes what is offered. ERR_INTERNAL when the type offers an unmet dependency. */
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
 		struct err *err);

@@ -36,6 +36,8 @@ struct vring_used;
 struct vq_held {
 	uint16_t head;
 	uint32_t len;
+	uint8_t *at; /* as in vq_push_status() */
+	uint8_t status;
 };
 
 struct virtqueue {
@@ -80,7 +82,7 @@ struct vq_chain {
 	struct iovec *iov;
 	unsigned int iov_max;
 	unsigned int out_nr,
-		in_nr; /* iov[0..out_nr) readable, iov[out_nr..out_nr + in_nr) writable */
+		in_nr; /* iov[0..out_nr) readable, iov[out_nr..out_nr + in_nr) writable; none is empty */
 	uint64_t out_len, in_len; /* bytes */
 	uint16_t head;
 	uint32_t epoch; /* of the queue when it was popped: a completion after a reset is dropped */
@@ -102,6 +104,16 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain) __attribute__((warn_unu
  * count.
  */
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len);
+
+/*
+ * The same for a request with a status byte: it is written to `at`, a byte of the chain's writable part, or nowhere
+ * when that is NULL, last before the chain goes back.
+ */
+void vq_push_status(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len, uint8_t *at,
+		    uint8_t status);
+
+/* The driver still waits for the chain. False after a reset or a fault: no more is done for it. */
+bool vq_is_live(const struct virtqueue *vq, const struct vq_chain *chain);
 
 /* Publishes what was pushed and decides once whether the driver wants an interrupt. */
 void vq_flush(struct virtqueue *vq);
