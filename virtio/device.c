@@ -292,6 +292,8 @@ void virtio_queue_serve(struct virtqueue *vq)
 	vq->budget = vq->size;
 	bool again = vq->vd->ops->kick(vq->vd, vq);
 	vq_flush(vq);
+	if (!again && vq->kicks_off)
+		return;
 	if (vq_kicks_on(vq) && again)
 		loop_post(vq->loop, &vq->kick_post);
 }
@@ -300,6 +302,12 @@ void virtio_queue_notify(struct virtio_device *vd, uint32_t n)
 {
 	if (n < vd->queues_nr && vd_is_running(vd))
 		loop_post(vd->vqs[n].loop, &vd->vqs[n].kick_post);
+}
+
+static void tell_queue_state(struct virtqueue *vq, bool on)
+{
+	if (vq->vd->ops->queue_state)
+		vq->vd->ops->queue_state(vq->vd, vq, on);
 }
 
 struct start_call {
@@ -314,6 +322,8 @@ static void start_on_owner(void *arg)
 
 	c->ret = vq_start(c->vq);
 	if (!c->ret)
+		tell_queue_state(c->vq, true);
+	if (!c->ret)
 		c->ret = vq_set_bus_master(c->vq, c->bus_master);
 }
 
@@ -326,11 +336,8 @@ static void bus_master_on_owner(void *arg)
 
 static void stop_on_owner(void *arg)
 {
-	struct virtqueue *vq = arg;
-
-	vq_stop(vq);
-	if (vq->vd->ops->queue_stop)
-		vq->vd->ops->queue_stop(vq->vd, vq);
+	vq_stop(arg);
+	tell_queue_state(arg, false);
 }
 
 /* The device is running: the queue begins, and is looked at once, since a driver may have filled it. */
@@ -545,7 +552,10 @@ uint16_t virtio_get_queue_select(struct virtio_device *vd)
 /* The one place where the driver's selector becomes an index. */
 struct virtqueue *vd_selected_queue(struct virtio_device *vd)
 {
-	return vd->queue_select < vd->queues_nr ? &vd->vqs[vd->queue_select] : NULL;
+	if (vd->queue_select >= vd->queues_nr ||
+	    (vd->ops->has_queue && !vd->ops->has_queue(vd, vd->queue_select)))
+		return NULL;
+	return &vd->vqs[vd->queue_select];
 }
 
 /* While a queue reset waits for chains that are out, the queue stays as it is. */

@@ -167,7 +167,7 @@ static bool is_served(const struct virtqueue *vq)
 }
 
 /* Guest memory may be touched: neither without a running device nor without bus mastering (PLT-5). */
-static bool usable(const struct virtqueue *vq)
+bool vq_usable(const struct virtqueue *vq)
 {
 	return vq->bus_master && is_served(vq);
 }
@@ -362,7 +362,7 @@ static void count_out(struct virtqueue *vq)
 
 int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 {
-	while (usable(vq) && vq->budget) {
+	while (vq_usable(vq) && vq->budget) {
 		uint16_t head;
 
 		if (next_head(vq, &head) <= 0)
@@ -459,7 +459,7 @@ static bool wants_interrupt(struct virtqueue *vq)
 
 void vq_flush(struct virtqueue *vq)
 {
-	if (!usable(vq) || vq->signalled == vq->next_used)
+	if (!vq_usable(vq) || vq->signalled == vq->next_used)
 		return;
 	/* Entries before idx: the driver's read of idx pairs with this (2.7.8.2). */
 	store16_release(&vq->used->idx, vq->next_used);
@@ -471,7 +471,7 @@ void vq_flush(struct virtqueue *vq)
 
 void vq_kicks_off(struct virtqueue *vq)
 {
-	if (!usable(vq) || vq->kicks_off)
+	if (!vq_usable(vq) || vq->kicks_off)
 		return;
 	vq->kicks_off = true;
 	/* With EVENT_IDX the event word simply stays behind; flags stay 0 (2.7.10.2). */
@@ -481,7 +481,7 @@ void vq_kicks_off(struct virtqueue *vq)
 
 bool vq_kicks_on(struct virtqueue *vq)
 {
-	if (!usable(vq))
+	if (!vq_usable(vq))
 		return false;
 	vq->kicks_off = false;
 	if (vq->event_idx)

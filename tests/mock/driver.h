@@ -81,7 +81,7 @@ struct drv_ring {
 	uint16_t spare_nr;
 };
 
-#define DRV_RINGS 8
+#define DRV_RINGS 17
 
 struct drv {
 	const struct drv_transport_ops *ops;

@@ -50,14 +50,6 @@ static void stop(struct virtio_device *vd)
 			testdev_finish(td, i, 0, false);
 }
 
-static void queue_stop(struct virtio_device *vd, struct virtqueue *vq)
-{
-	struct testdev *td = vd->priv;
-
-	MUST(!vq->running);
-	td->queue_stops[vq->index]++;
-}
-
 static void reset(struct virtio_device *vd)
 {
 	struct testdev *td = vd->priv;
@@ -128,6 +120,8 @@ static bool kick(struct virtio_device *vd, struct virtqueue *vq)
 	uint16_t room;
 
 	td->kicks++;
+	if (td->quiet)
+		vq_kicks_off(vq);
 	do {
 		/* With everything out there is no request to fill; the core says what that means. */
 		struct vq_chain none = { 0 };
@@ -146,6 +140,22 @@ static bool kick(struct virtio_device *vd, struct virtqueue *vq)
 		take(td, q, r);
 	} while (!td->lazy);
 	return !td->lazy;
+}
+
+static void queue_state(struct virtio_device *vd, struct virtqueue *vq, bool on)
+{
+	struct testdev *td = vd->priv;
+
+	MUST(vq->running == on);
+	td->on[vq->index] = on ? td->on[vq->index] + 1 : 0;
+	td->queue_stops[vq->index] += !on;
+}
+
+static bool has_queue(const struct virtio_device *vd, uint16_t n)
+{
+	const struct testdev *td = vd->priv;
+
+	return !(td->hidden & 1u << n);
 }
 
 static void on_done(struct loop_post *p)
@@ -230,9 +240,10 @@ static const struct virtio_device_ops testdev_ops = {
 	.config_write = config_write,
 	.start = start,
 	.stop = stop,
-	.queue_stop = queue_stop,
 	.reset = reset,
 	.kick = kick,
+	.queue_state = queue_state,
+	.has_queue = has_queue,
 };
 
 static void make_queue(struct testdev *td, unsigned int n, uint16_t size)

@@ -65,8 +65,11 @@ struct testdev {
 			td); /* of the test; on the loop's thread, after each chain that is taken */
 	_Atomic uint32_t taken, served, starts, stops, kicks;
 	_Atomic uint32_t resets, queue_stops[TESTDEV_QUEUES];
-	uint64_t started_with;            /* features */
-	_Atomic uint64_t out_len, in_len; /* of the last chain */
+	bool quiet;                         /* turns kicks off before it takes */
+	uint32_t hidden;                    /* a bit for each queue that is not there */
+	_Atomic int32_t on[TESTDEV_QUEUES]; /* began less stopped, as the core told */
+	uint64_t started_with;              /* features */
+	_Atomic uint64_t out_len, in_len;   /* of the last chain */
 	pthread_mutex_t lock;
 	unsigned int queues_nr;
 	struct testdev_queue q[TESTDEV_QUEUES];

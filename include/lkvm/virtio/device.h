@@ -95,8 +95,9 @@ struct virtio_device_ops {
 	uint16_t device_id;
 	uint16_t legacy_id; /* transitional PCI device id, 0: the type has none */
 	uint32_t pci_class; /* 24 bits, as common guests expect of the type */
-	uint64_t features;  /* what the type may offer; the core adds its own bits */
-	uint64_t lacks;     /* of the core's bits, those that the type cannot offer */
+	uint64_t
+		features; /* what the type offers (see virtio_device.features); the core adds its own */
+	uint64_t lacks; /* of the core's bits, those that the type cannot offer */
 	const struct virtio_feature_dep *deps;
 	unsigned int deps_nr;
 
@@ -111,19 +112,22 @@ struct virtio_device_ops {
 	 * through vq_push(), which then only counts them. May be NULL.
 	 */
 	void (*stop)(struct virtio_device *vd);
-	/*
-	 * A reset of the queue or of the device stopped it: the same for its requests, on its owner's thread.
-	 * May be NULL.
-	 */
-	void (*queue_stop)(struct virtio_device *vd, struct virtqueue *vq);
 	/* The registers are as after power-on. Under the device's lock. May be NULL. */
 	void (*reset)(struct virtio_device *vd);
 	/*
 	 * On the queue's owner thread: the ring may have something. The core flushes afterwards. True: all
 	 * that could be taken was taken, call again when there is more; false: what is left waits for
-	 * something else (a packet, a free request), and the type then calls virtio_queue_serve().
+	 * something else (a packet, a free request), and the type then calls virtio_queue_serve(); kicks
+	 * that it turned off stay off until then.
 	 */
 	bool (*kick)(struct virtio_device *vd, struct virtqueue *vq);
+	/*
+	 * On the queue's owner thread: the queue begins, before its first kick, or has stopped (a reset of
+	 * the device or of the queue), and chains that the type holds are pushed back now. May be NULL.
+	 */
+	void (*queue_state)(struct virtio_device *vd, struct virtqueue *vq, bool on);
+	/* Under the device's lock: whether queue `n` is there with the features in force. NULL: all are. */
+	bool (*has_queue)(const struct virtio_device *vd, uint16_t n);
 };
 
 /* One per transport, const. Calls come on any thread, without the device's lock unless noted. */
@@ -143,16 +147,15 @@ struct virtio_device {
 	const struct gmem *gm;
 	const struct log *log;
 	struct log_limit log_limit;
-	void *priv;           /* the device type's */
+	uint64_t
+		features; /* what the type offers; an instance may change it before virtio_plug() */
+	void *priv;       /* the device type's */
 	void *transport_priv; /* the transport's; it sets it before virtio_plug() */
 
 	_Atomic uint8_t state;       /* enum virtio_state */
 	_Atomic uint8_t status;      /* as the driver reads it */
 	_Atomic uint32_t in_flight;  /* chains of all queues, and 1 while a reset is at work */
 	_Atomic bool config_changed; /* since the generation was last read */
-
-	uint64_t
-		features; /* what this one may offer: ops->features, less what its type takes out before virtio_plug() */
 
 	pthread_mutex_t lock;    /* everything below */
 	bool doorbells;          /* armed */

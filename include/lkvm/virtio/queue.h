@@ -118,6 +118,12 @@ bool vq_is_live(const struct virtqueue *vq, const struct vq_chain *chain);
 /* Publishes what was pushed and decides once whether the driver wants an interrupt. */
 void vq_flush(struct virtqueue *vq);
 
+/*
+ * Whether what is popped may be used now. A type that holds chains from one event to the next asks before it
+ * lets a back end write to them: the device may be broken meanwhile.
+ */
+bool vq_usable(const struct virtqueue *vq);
+
 /* Tells the driver whether kicks are needed. vq_kicks_on() returns whether the ring has something now. */
 void vq_kicks_off(struct virtqueue *vq);
 bool vq_kicks_on(struct virtqueue *vq);
