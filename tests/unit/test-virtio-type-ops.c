@@ -127,7 +127,7 @@ START_TEST(a_broken_device_uses_nothing)
 	ck_assert(!vq_usable(vq));
 }
 
-UNIT_SUITE("virtio-types", {
+UNIT_SUITE("virtio-type-ops", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, an_instance_has_its_own_features);
 	tcase_add_test(tc, a_queue_may_be_missing);
