@@ -76,7 +76,7 @@ static void finish(struct blk_req *r, uint8_t status, uint32_t prefix)
 	uint32_t len = prefix;
 
 	/* The status is the last byte: it counts when there is no gap before it (2.7.8.2). */
-	if (r->status && prefix == r->chain.in_len - 1)
+	if (prefix + UINT64_C(1) == r->chain.in_len)
 		len++;
 	r->next = q->spare;
 	q->spare = r;

@@ -109,7 +109,8 @@ START_TEST(identity)
 
 START_TEST(fields_say_what_it_is)
 {
-	ROW("BLK-5", "BLK-6", "BLK-9", "BLK-10", "BLK-13", "BLK-42", "BLK-43", "GEN-39", "GEN-40", "GEN-43");
+	ROW("BLK-5", "BLK-6", "BLK-9", "BLK-10", "BLK-13", "BLK-42", "BLK-43", "GEN-39", "GEN-40",
+	    "GEN-43");
 	struct blk_info info = { .size = 0x12345678ULL * 4096,
 				 .block_size = 4096,
 				 .flush = true,
