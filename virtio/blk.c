@@ -133,8 +133,9 @@ static void submit_extent(struct blk_req *r)
 /* The one check of a place on the disk; nothing is multiplied before it is in range. */
 static bool on_disk(const struct virtio_blk *b, uint64_t sector, uint64_t len)
 {
-	if (len % BLK_SECTOR || !range_ok(sector, len / BLK_SECTOR, atomic_load(&b->capacity)))
+	if (!range_ok(sector, len / BLK_SECTOR, atomic_load(&b->capacity)))
 		return false;
+	/* Whole blocks, and so whole sectors. */
 	return (sector * BLK_SECTOR | len) % b->info.block_size == 0;
 }
 
