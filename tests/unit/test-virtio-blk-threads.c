@@ -119,8 +119,19 @@ START_TEST(queues_side_by_side)
 	ROW("BLK-18", "BLK-33", "SPL-26", "SPL-27");
 	struct driver d[QUEUES];
 
-	if (_i)
+	if (_i == 1)
 		blkbench_up(&b, BLK_ALL & ~VIRTIO_BIT(VIRTIO_F_EVENT_IDX));
+	if (_i == 2) {
+		struct blk_info info = b.disk.info;
+
+		info.one_channel = true;
+		blkbench_release(&b);
+		blkbench_init(
+			&b, &(struct blkbench_opts){
+				    .queues = QUEUES, .loops = 2, .threads = true, .info = info });
+		b.disk.mode = TESTDISK_POST;
+		blkbench_up(&b, BLK_ALL);
+	}
 	for (uint16_t q = 0; q < QUEUES; q++)
 		start_driver(&d[q], q, bench_rounds(200000), NULL);
 	for (uint16_t q = 0; q < QUEUES; q++)
@@ -316,7 +327,7 @@ START_TEST(requests_are_read_once)
 UNIT_SUITE("virtio-blk-threads", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
-	tcase_add_loop_test(tc, queues_side_by_side, 0, 2);
+	tcase_add_loop_test(tc, queues_side_by_side, 0, 3);
 	tcase_add_test(tc, a_queue_is_reset_beside_another);
 	tcase_add_test(tc, resets_under_load);
 	tcase_add_test(tc, requests_are_read_once);

@@ -238,7 +238,7 @@ START_TEST(only_writeback_is_the_drivers)
 START_TEST(queues_as_negotiated)
 {
 	ROW("BLK-1", "HD-185", "GEN-54");
-	remake(&(struct blkbench_opts){ .queues = 4, .loops = 2 });
+	remake(&(struct blkbench_opts){ .queues = 4, .loops = 2, .transport = transports[_i] });
 	blkbench_up(&b, BLK_ALL);
 	ck_assert_uint_eq(b.d.ops->queues_nr(&b.d), 4);
 	for (uint16_t q = 0; q < 4; q++) {
@@ -246,7 +246,11 @@ START_TEST(queues_as_negotiated)
 
 		ck_assert_uint_eq(blk_run(&b, q, &c), BLKS_OK);
 		ck_assert_uint_eq(b.d.irqs.queue[q], 1);
+		/* A channel and a loop to itself, as far as there are loops. */
 		ck_assert_uint_eq(b.disk.ops[b.disk.ops_nr - 1].channel, q);
+		ck_assert_ptr_eq(b.blk.vd.vqs[q].loop, b.n.loops[q % 2]);
+		ck_assert_ptr_eq(b.disk.channels[q].ch.loop, b.n.loops[q % 2]);
+		ck_assert_uint_eq(b.disk.channels[q].depth, b.o.size);
 	}
 	/* Without MQ there is one, whatever is set up and however often it is rung. */
 	blkbench_up(&b, BLK_ALL & ~VIRTIO_BIT(BLKF_MQ));
@@ -765,7 +769,7 @@ UNIT_SUITE("virtio-blk", {
 	tcase_add_test(tc, a_512e_disk_says_so);
 	tcase_add_test(tc, geometry_fits);
 	tcase_add_test(tc, only_writeback_is_the_drivers);
-	tcase_add_test(tc, queues_as_negotiated);
+	tcase_add_loop_test(tc, queues_as_negotiated, 0, 2);
 	tcase_add_test(tc, the_size_may_change);
 	tcase_add_loop_test(tc, reads, 0, 2);
 	tcase_add_loop_test(tc, writes, 0, 2);
