@@ -6,6 +6,7 @@
 #ifndef LKVM_BLOCK_IO_H
 #define LKVM_BLOCK_IO_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <lkvm/block/backend.h>
