@@ -332,10 +332,12 @@ static bool blk_kick(struct virtio_device *vd, struct virtqueue *vq)
 	return true;
 }
 
-static void blk_queue_stop(struct virtio_device *vd, struct virtqueue *vq)
+static void blk_queue_state(struct virtio_device *vd, struct virtqueue *vq, bool on)
 {
 	struct virtio_blk *b = vd->priv;
 
+	if (on)
+		return;
 	/* A channel that other queues use is not cancelled for one of them. */
 	if (!b->info.one_channel || atomic_load(&vd->state) == VIRTIO_RESETTING)
 		b->backend->ops->cancel(b->queues[vq->index].ch);
@@ -352,7 +354,7 @@ static const struct virtio_device_ops blk_ops = {
 	.config_read = blk_config_read,
 	.config_write = blk_config_write,
 	.start = blk_start,
-	.queue_stop = blk_queue_stop,
+	.queue_state = blk_queue_state,
 	.reset = blk_reset,
 	.kick = blk_kick,
 };
