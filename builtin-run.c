@@ -10,227 +10,13 @@
 #include <unistd.h>
 
 #include <lkvm/board.h>
-#include <lkvm/kvm.h>
 #include <lkvm/machine.h>
-#include <lkvm/options.h>
 #include <lkvm/result.h>
-#include <lkvm/run-foreign.h>
+#include <lkvm/run-options.h>
 #include <lkvm/term.h>
 #include <lkvm/util.h>
 
 #include "builtin.h"
-
-#define MEM_MAX       (4096 * GIB)
-#define TIMEOUT_MAX_S (366ULL * 24 * 3600)
-
-/* What the options say, before it becomes a machine_config. */
-struct run_options {
-	const char *kernel;
-	struct option_strings initrds;
-	struct option_strings params;
-	uint64_t mem;
-	uint32_t cpus;
-	struct option_cpus affinity;
-	const char *hugetlbfs;
-	bool mem_shared;
-	unsigned int boot;
-	bool kaslr;
-	bool acpi;
-	uint32_t debug_exit;
-	bool nodefaults;
-	unsigned int console;
-	const char *log;
-	uint64_t timeout_ns;
-	unsigned int on_reset;
-	const char *name;
-	const char *dev;
-	unsigned int loglevel;
-	bool debug;
-	bool dry_run;
-	bool help;
-};
-
-enum { CONSOLE_SERIAL, CONSOLE_NONE };
-enum { RESET_EXIT, RESET_RESTART };
-#define NO_PORT UINT32_MAX
-
-static const char *const boot_choices[] = { "auto", "bzimage", "vmlinux", NULL };
-static const char *const console_choices[] = { "serial", "none", NULL };
-static const char *const reset_choices[] = { "exit", "restart", NULL };
-static const char *const level_choices[] = { "error", "warning", "info", "debug", NULL };
-
-/* A name becomes part of messages and, for other commands, of a file name. */
-static int parse_name(void *cfg, const struct option_def *def, const char *arg, struct err *err)
-{
-	if (!*arg || strlen(arg) > 64 ||
-	    strspn(arg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			"0123456789._-") != strlen(arg) ||
-	    *arg == '.')
-		return err_usage(
-			err, "option --name: \"%.80s\" is not 1 to 64 of a-z A-Z 0-9 . _ -", arg);
-	return option_string(cfg, def, arg, err);
-}
-
-#define AT(field) .off = offsetof(struct run_options, field)
-
-static const struct option_def defs[] = {
-	{ .help = "Guest" },
-	{ .name = "kernel",
-	  .letter = 'k',
-	  .arg = "FILE",
-	  .parse = option_string,
-	  AT(kernel),
-	  .help = "bzImage or vmlinux to boot; without it ./bzImage, the build tree's, or this "
-		  "host's own" },
-	{ .name = "initrd",
-	  .letter = 'i',
-	  .arg = "FILE",
-	  .parse = option_strings,
-	  AT(initrds),
-	  .repeat = true,
-	  .help = "initial RAM disk; several are concatenated" },
-	{ .name = "params",
-	  .letter = 'p',
-	  .arg = "TEXT",
-	  .parse = option_strings,
-	  AT(params),
-	  .repeat = true,
-	  .help = "append to the kernel command line" },
-	{ .name = "mem",
-	  .letter = 'm',
-	  .arg = "SIZE",
-	  .parse = option_size,
-	  AT(mem),
-	  .min = MEM_MIN_MIB * MIB,
-	  .max = MEM_MAX,
-	  .help = "guest memory: 512 (MiB), 512M, 2G (default 256M)" },
-	{ .name = "cpus",
-	  .letter = 'c',
-	  .arg = "N",
-	  .parse = option_u32,
-	  AT(cpus),
-	  .min = 1,
-	  .max = CPUS_MAX,
-	  .help = "number of CPUs (default 1)" },
-	{ .name = "nodefaults",
-	  .parse = option_set,
-	  AT(nodefaults),
-	  .help = "pass only --params, without what the machine needs on the command line" },
-	{ .help = "Boot" },
-	{ .name = "boot",
-	  .arg = "HOW",
-	  .parse = option_choice,
-	  AT(boot),
-	  .choices = boot_choices,
-	  .help = "auto decompresses a bzImage on the host, once, and keeps the result in "
-		  "$XDG_CACHE_HOME/lkvm; bzimage lets the guest do it; vmlinux insists on the "
-		  "ELF" },
-	{ .name = "kaslr",
-	  .parse = option_set,
-	  AT(kaslr),
-	  .help = "let the kernel choose its own address, which costs its decompressor's time" },
-	{ .name = "no-acpi",
-	  .parse = option_clear,
-	  AT(acpi),
-	  .help = "an MP table instead of ACPI tables; such a guest cannot power off" },
-	{ .help = "Console" },
-	{ .name = "console",
-	  .arg = "WHERE",
-	  .parse = option_choice,
-	  AT(console),
-	  .choices = console_choices,
-	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere. On a terminal "
-		  "Ctrl-A x "
-		  "stops the VM and Ctrl-A Ctrl-A sends Ctrl-A" },
-	{ .name = "log",
-	  .arg = "FILE",
-	  .parse = option_string,
-	  AT(log),
-	  .help = "copy of what the console prints" },
-	{ .help = "Outcome" },
-	{ .name = "timeout",
-	  .arg = "SECONDS",
-	  .parse = option_seconds,
-	  AT(timeout_ns),
-	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
-	  .help = "end with status 205 after this time (default: never)" },
-	{ .name = "on-reset",
-	  .arg = "WHAT",
-	  .parse = option_choice,
-	  AT(on_reset),
-	  .choices = reset_choices,
-	  .help = "exit: end with status 200 (default); restart: start again" },
-	{ .name = "debug-exit",
-	  .arg = "PORT",
-	  .parse = option_u32,
-	  AT(debug_exit),
-	  .max = 0xffff,
-	  .help = "a byte that the guest writes to this port is the exit status, such as 0xf4" },
-	{ .help = "Host" },
-	{ .name = "vcpu-affinity",
-	  .arg = "LIST",
-	  .parse = option_cpus,
-	  AT(affinity),
-	  .help = "host CPUs for the vCPUs in turn, such as 0,2-3" },
-	{ .name = "hugetlbfs",
-	  .arg = "DIR",
-	  .parse = option_string,
-	  AT(hugetlbfs),
-	  .help = "guest memory from reserved huge pages, in this hugetlbfs mount" },
-	{ .name = "mem-shared",
-	  .parse = option_set,
-	  AT(mem_shared),
-	  .help = "guest memory as a memfd, which other processes can map" },
-	{ .name = "dev",
-	  .arg = "PATH",
-	  .parse = option_string,
-	  AT(dev),
-	  .help = "the KVM device (default " KVM_DEV_DEFAULT ")" },
-	{ .name = "name",
-	  .arg = "NAME",
-	  .parse = parse_name,
-	  AT(name),
-	  .help = "name of the VM in messages" },
-	{ .name = "loglevel",
-	  .arg = "LEVEL",
-	  .parse = option_choice,
-	  AT(loglevel),
-	  .choices = level_choices,
-	  .help = "error, warning (default), info or debug" },
-	{ .name = "debug",
-	  .parse = option_set,
-	  AT(debug),
-	  .help = "same as --loglevel debug: how the kernel is booted, its command line, exit "
-		  "counts" },
-	{ .name = "dry-run",
-	  .parse = option_set,
-	  AT(dry_run),
-	  .help = "print the machine that would be built, and end" },
-	{ .name = "help", .letter = 'h', .parse = option_set, AT(help), .help = "this text" },
-};
-
-static void print_help(const struct option_table *table)
-{
-	puts("usage: lkvm run [OPTIONS]\n\n"
-	     "Boots a kernel with its console on stdin and stdout, and ends with a status that "
-	     "says how\n"
-	     "it went; the last line on stderr says it in words.\n");
-	options_help(table, stdout);
-	puts("\nExit status:\n"
-	     "  0        the guest powered off\n"
-	     "  1-192    the byte that the guest wrote to --debug-exit\n"
-	     "  199      that byte was above 192\n"
-	     "  200      the guest reset\n"
-	     "  201      the guest's kernel panicked\n"
-	     "  203      triple fault\n"
-	     "  205      --timeout expired\n"
-	     "  207      stopped by the user (Ctrl-A x)\n"
-	     "  210      bad option or bad input file\n"
-	     "  211      the host lacks or refuses something\n"
-	     "  212      KVM failed, or lkvm has a bug\n"
-	     "  SIGINT, SIGTERM and SIGHUP stop the VM; lkvm then ends by that signal.\n\n"
-	     "Example: lkvm run -k bzImage -i initrd.img -m 512 -c 2 -p quiet");
-}
 
 /* Everything of a run that must be undone. */
 struct run {
@@ -400,6 +186,10 @@ static int make_config(struct run *run, struct err *err)
 		.in_fd = -1,
 		.out_fd = -1,
 		.copy_fd = -1,
+		.virtio = opt->virtio,
+		.virtio_nr = opt->virtio_nr,
+		.virtio_trans = opt->virtio_trans,
+		.pci_access = opt->pci_access,
 		.timeout_ns = opt->timeout_ns,
 		.restart = opt->on_reset == RESET_RESTART,
 		.log = { .fd = STDERR_FILENO, .level = opt->debug ? LOG_DEBUG : opt->loglevel },
@@ -535,38 +325,17 @@ static int run_parsed(struct run *run)
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = {
-		.opt = { .mem = MEM_DEFAULT_MIB * MIB,
-			 .cpus = 1,
-			 .acpi = true,
-			 .debug_exit = NO_PORT,
-			 .dev = KVM_DEV_DEFAULT,
-			 .loglevel = LOG_WARN },
-		.log_fd = -1,
-		.term.fd = -1,
-	};
-	const struct option_table table = {
-		.defs = defs,
-		.defs_nr = ARRAY_SIZE(defs),
-		.foreign = run_foreign,
-		.foreign_nr = run_foreign_nr,
-	};
+	struct run run = { .log_fd = -1, .term.fd = -1 };
 	struct err err = ERR_INIT;
-	int rest;
+	int status = STATUS_OK;
 
-	int ret = options_parse(&table, &run.opt, argc - 1, argv + 1, &rest, &err);
+	int ret = run_options_parse(&run.opt, argc - 1, argv + 1, &err);
 	if (ret)
-		return report_error(&run, &err);
-	if (run.opt.help) {
-		print_help(&table);
-		return STATUS_OK;
-	}
-	if (rest < argc - 1) {
-		err_usage(&err,
-			  "what is '%s'? A kernel is given with --kernel, kernel parameters with "
-			  "--params",
-			  argv[1 + rest]);
-		return report_error(&run, &err);
-	}
-	return run_parsed(&run);
+		status = report_error(&run, &err);
+	else if (run.opt.help)
+		run_options_help();
+	else
+		status = run_parsed(&run);
+	run_options_release(&run.opt);
+	return status;
 }

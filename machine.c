@@ -13,6 +13,7 @@
 #include <lkvm/bus.h>
 #include <lkvm/chr.h>
 #include <lkvm/coalesced.h>
+#include <lkvm/devices.h>
 #include <lkvm/gmem.h>
 #include <lkvm/kvm.h>
 #include <lkvm/loop.h>
@@ -38,6 +39,7 @@ struct vm {
 	struct vcpu *vcpus;
 	unsigned int vcpus_nr; /* made so far */
 	struct board *board;
+	struct devices *devices;
 };
 
 struct machine {
@@ -284,11 +286,16 @@ static int make_board(struct machine *m, struct err *err)
 	return vm->board ? 0 : -EINVAL;
 }
 
-/* Undoes vm_build(), whole or half done, in reverse. */
-static void vm_release(struct machine *m)
+/*
+ * Undoes vm_build(), whole or half done, in reverse. -EBUSY when a device's back end still holds guest memory: all is
+ * left as it is then, since what is under way cannot be called back.
+ */
+static int vm_release(struct machine *m)
 {
 	struct vm *vm = &m->vm;
 
+	if (vm->devices && devices_free(vm->devices))
+		return -EBUSY;
 	if (vm->board)
 		board_free(vm->board);
 	for (unsigned int i = vm->vcpus_nr; i-- > 0;)
@@ -300,6 +307,7 @@ static void vm_release(struct machine *m)
 	kvm_release(&vm->kvm);
 	gmem_release(&vm->gm);
 	*vm = (struct vm){ 0 };
+	return 0;
 }
 
 /* What a VM consists of, in the order in which it comes to be. */
@@ -321,6 +329,9 @@ static int vm_build(struct machine *m, struct err *err)
 		coalesced_attach(&vm->coalesced, vm->vcpus[0].run);
 		ret = make_board(m, err);
 	}
+	if (!ret)
+		ret = devices_new(&vm->devices, m->cfg, &vm->kvm, &vm->gm, board_pci(vm->board),
+				  err);
 	if (!ret)
 		ret = board_load(vm->board, err);
 	if (ret)
@@ -379,8 +390,10 @@ static void write_report(struct machine *m, FILE *report)
 
 static int vm_run(struct machine *m, struct err *err)
 {
-	int ret = start_vcpus(m, err);
+	int ret = devices_start(m->vm.devices, err);
 
+	if (!ret)
+		ret = start_vcpus(m, err);
 	if (!ret) {
 		coalesced_start(&m->vm.coalesced, m->loop);
 		ret = loop_run(m->loop);
@@ -420,8 +433,15 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 		if (res->stop.reason == STOP_KVM)
 			probe_explain_host(m->vm.kvm.dev_fd, res->host_note,
 					   sizeof(res->host_note));
-		vm_release(m);
-		if (ret || res->stop.reason != STOP_RESET || !m->cfg->restart)
+		bool restart = !ret && res->stop.reason == STOP_RESET && m->cfg->restart;
+		if (vm_release(m) && restart) {
+			stop_request(&m->stop, STOP_HOST, 0,
+				     "a device does not let go of the guest's memory, so it cannot "
+				     "start again");
+			stop_get(&m->stop, &res->stop);
+			restart = false;
+		}
+		if (!restart)
 			break;
 		log_info(&m->cfg->log, "guest reset: starting again");
 		stop_clear(&m->stop);
@@ -445,6 +465,7 @@ int machine_describe(struct machine *m, FILE *out, struct err *err)
 		fprintf(out, "memory     0x%09" PRIx64 " %" PRIu64 " KiB\n",
 			m->vm.gm.regions[i].gpa, m->vm.gm.regions[i].size / KIB);
 	board_describe(m->vm.board, out);
+	devices_describe(m->vm.devices, out);
 	fprintf(out, "cmdline    %s\n", cfg->cmdline);
 	vm_release(m);
 	return 0;

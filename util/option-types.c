@@ -110,6 +110,16 @@ int option_u32(void *cfg, const struct option_def *def, const char *arg, struct 
 	return 0;
 }
 
+int option_on_off(void *cfg, const struct option_def *def, const char *arg, struct err *err)
+{
+	bool on = strcmp(arg, "on") == 0;
+
+	if (!on && strcmp(arg, "off"))
+		return option_bad(def, arg, "on or off", err);
+	*(bool *)option_field(cfg, def) = on;
+	return 0;
+}
+
 int option_choice(void *cfg, const struct option_def *def, const char *arg, struct err *err)
 {
 	char names[256] = "";

@@ -130,7 +130,7 @@ static int options_parse_one(const struct option_table *table, void *cfg, int ar
 	seen[row] = true;
 	if (!def->arg && a.value)
 		return err_usage(err, "option --%s takes no value (\"%s\")", def->name, a.value);
-	if (def->arg && !a.value) {
+	if (def->arg && *def->arg != '[' && !a.value) {
 		if (*i >= argc)
 			return err_usage(err, "option --%s needs its %s", def->name, def->arg);
 		a.value = argv[(*i)++];
@@ -181,6 +181,17 @@ static void help_wrap(const char *text, int col, FILE *out)
 	fputc('\n', out);
 }
 
+/* What follows a row's name, of which `col` columns are taken. */
+static void help_text(const struct option_def *def, int col, FILE *out)
+{
+	if (col > HELP_INDENT - 2) {
+		fputc('\n', out);
+		col = 0;
+	}
+	fprintf(out, "%*s", HELP_INDENT - col, "");
+	help_wrap(def->help, HELP_INDENT, out);
+}
+
 static void help_row(const struct option_def *def, FILE *out)
 {
 	int col;
@@ -190,21 +201,30 @@ static void help_row(const struct option_def *def, FILE *out)
 	else
 		col = fprintf(out, "      --%s", def->name);
 	if (def->arg)
-		col += fprintf(out, " %s", def->arg);
-	if (col > HELP_INDENT - 2) {
-		fputc('\n', out);
-		col = 0;
-	}
-	fprintf(out, "%*s", HELP_INDENT - col, "");
-	help_wrap(def->help, HELP_INDENT, out);
+		col += fprintf(out, "%s%s", *def->arg == '[' ? "" : " ", def->arg);
+	help_text(def, col, out);
 }
 
 void options_help(const struct option_table *table, FILE *out)
 {
 	for (unsigned int i = 0; i < table->defs_nr; i++) {
+		if (table->defs[i].hidden)
+			continue;
 		if (table->defs[i].name)
 			help_row(&table->defs[i], out);
 		else
 			fprintf(out, "%s%s:\n", i ? "\n" : "", table->defs[i].help);
+	}
+}
+
+void options_help_keys(const struct option_def *defs, unsigned int defs_nr, FILE *out)
+{
+	for (unsigned int i = 0; i < defs_nr; i++) {
+		const struct option_def *def = &defs[i];
+
+		help_text(def,
+			  fprintf(out, "      %s%s%s", def->name, *def->name && def->arg ? "=" : "",
+				  def->arg ?: ""),
+			  out);
 	}
 }

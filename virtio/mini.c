@@ -6,6 +6,8 @@
  * A request is a chain with a readable part of up to MINI_MAX bytes and a writable part at least as long;
  * the answer is the same bytes in reverse order, XORed with `mask` if MINI_F_MASK was negotiated.
  */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <lkvm/util.h>
@@ -81,6 +83,7 @@ static int mini_start(struct virtio_device *vd, uint64_t features)
 static const struct virtio_device_ops mini_ops = {
 	.name = "mini",
 	.device_id = MINI_DEVICE_ID,
+	.pci_class = 0x00ff00, /* of no class */
 	.features = VIRTIO_BIT(MINI_F_MASK),
 	.config_read = mini_config_read,
 	.config_write = mini_config_write,
@@ -101,3 +104,35 @@ void mini_release(struct mini *m)
 {
 	virtio_device_release(&m->vd);
 }
+
+/* 7. The option --mini: one on the heap. */
+static int mini_make(struct virtio_device **out, const void *opts, const struct virtio_host *host,
+		     struct err *err)
+{
+	struct mini *m = malloc(sizeof(*m));
+
+	(void)opts;
+	if (!m)
+		return err_host(err, ENOMEM, "--mini");
+	/* One queue is never too many. */
+	BUG_ON(mini_init(m, host->gm, host->log, host->loops[0]));
+	*out = &m->vd;
+	return 0;
+}
+
+static void mini_destroy(struct virtio_device *vd)
+{
+	struct mini *m = vd->priv;
+
+	mini_release(m);
+	free(m);
+}
+
+const struct virtio_type mini_type = {
+	.option = "mini",
+	.arg = "[=KEY=VALUE...]",
+	.help = "the smallest virtio device: it reverses the bytes that it is given",
+	.hidden = true,
+	.make = mini_make,
+	.destroy = mini_destroy,
+};

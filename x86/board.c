@@ -200,6 +200,11 @@ void board_free(struct board *b)
 	free(b);
 }
 
+struct pci *board_pci(struct board *b)
+{
+	return &b->pci;
+}
+
 static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
 {
 	const struct machine_config *cfg = b->p.cfg;

@@ -19,6 +19,7 @@ struct gmem;
 struct gmem_region;
 struct kvm;
 struct loop;
+struct pci;
 struct machine_config;
 struct stop;
 struct vcpu;
@@ -52,6 +53,9 @@ unsigned int board_ram(uint64_t size, struct gmem_region *spans);
 /* Makes the devices and claims their places on the buses. */
 struct board *board_new(const struct board_parts *parts, struct err *err);
 void board_free(struct board *board);
+
+/* The bus that devices are put on, between board_new() and board_load(). */
+struct pci *board_pci(struct board *board);
 
 /* Loads kernel, initrds, command line and tables, and sets the boot CPU to enter. */
 int board_load(struct board *board, struct err *err);

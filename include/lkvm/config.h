@@ -10,11 +10,20 @@
 #include <stdint.h>
 
 #include <lkvm/log.h>
+#include <lkvm/virtio/types.h>
 
 enum boot_how {
 	BOOT_AUTO,    /* the decompressed kernel when it can be had, else the bzImage */
 	BOOT_BZIMAGE, /* the image as it is; it decompresses itself in the guest */
 	BOOT_VMLINUX, /* the ELF, from a file or from inside a bzImage */
+};
+
+/* Ways to PCI configuration space. */
+enum pci_access {
+	PCI_ACCESS_AUTO, /* ECAM alone for a kernel that is seen to have support for it, else both */
+	PCI_ACCESS_ECAM,
+	PCI_ACCESS_CONF1, /* the ports CF8 and CFC */
+	PCI_ACCESS_BOTH,
 };
 
 #define MEM_MIN_MIB     16ULL
@@ -48,6 +57,11 @@ struct machine_config {
 	int out_fd;   /* console output, -1: none */
 	int copy_fd;  /* gets the console output too, -1: none */
 	bool escape;  /* Ctrl-A commands on in_fd */
+
+	const struct virtio_spec *virtio; /* in the order of their PCI slots */
+	unsigned int virtio_nr;
+	enum virtio_pci_how virtio_trans; /* of those that do not say */
+	enum pci_access pci_access;
 
 	uint64_t timeout_ns;     /* 0: none */
 	bool restart;            /* on reset, start again instead of ending */

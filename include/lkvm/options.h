@@ -29,11 +29,13 @@ struct option_def {
 	const char *name;           /* without the dashes: "kernel", "no-acpi" */
 	char letter;                /* 'k', or 0 */
 	bool repeat;                /* may be given several times */
-	const char *arg;            /* what help calls the value: "FILE"; NULL: a flag */
+	const char *arg;            /* what help calls the value: "FILE"; NULL: a flag; "[=FILE]":
+				       it may be left out, and then `arg` of the parser is NULL */
 	option_parse_fn *parse;     /* one of the below or the command's own */
 	size_t off;                 /* of the field, for the parsers below */
 	uint64_t min, max;          /* inclusive; max 0: no limit but the type's */
 	const char *const *choices; /* option_choice: names, NULL at the end */
+	bool hidden;                /* not in the help */
 	const char *help;           /* one sentence or two; wrapped by the printer */
 };
 
@@ -63,12 +65,29 @@ int options_parse(const struct option_table *table, void *cfg, int argc, char *c
 /* The list of options, 80 columns. */
 void options_help(const struct option_table *table, FILE *out);
 
+/*
+ * An option's value that is a list of its own: "VALUE,key=value,flag". Each row of `defs` is a key, parsed into `cfg`
+ * by the same parsers; one with an empty name takes the first word, unless that is a known key with its '='. A
+ * comma inside a value is written twice. `text` is changed, and kept: strings point into it. `option` is the
+ * name of the whole, for errors. The first table that knows a key takes it.
+ */
+struct option_keys {
+	const struct option_def *defs;
+	unsigned int defs_nr;
+	void *cfg;
+};
+int options_parse_keys(const char *option, const struct option_keys *tables, unsigned int tables_nr,
+		       char *text, struct err *err);
+/* Their list: "key=ARG" or "flag". */
+void options_help_keys(const struct option_def *defs, unsigned int defs_nr, FILE *out);
+
 /* Parsers. Each says what the field at `off` is. */
 option_parse_fn option_set;     /* bool, becomes true */
 option_parse_fn option_clear;   /* bool, becomes false */
 option_parse_fn option_string;  /* const char * */
 option_parse_fn option_strings; /* struct option_strings; `repeat` */
 option_parse_fn option_u32;     /* uint32_t, decimal or 0x; min and max */
+option_parse_fn option_on_off;  /* bool: "on" or "off" */
 option_parse_fn option_choice;  /* unsigned int (or an enum): the index in `choices` */
 option_parse_fn
 	option_size; /* uint64_t bytes; "512" is MiB, else K, M, G or T; min and max in bytes */

@@ -5,7 +5,7 @@
 #ifndef LKVM_VIRTIO_MINI_H
 #define LKVM_VIRTIO_MINI_H
 
-#include <lkvm/virtio/device.h>
+#include <lkvm/virtio/type.h>
 
 #define MINI_DEVICE_ID  63 /* of no specified type (VIRTIO 1.3, chapter 5) */
 #define MINI_F_MASK     0
@@ -22,5 +22,7 @@ struct mini {
 
 int mini_init(struct mini *m, const struct gmem *gm, const struct log *log, struct loop *loop);
 void mini_release(struct mini *m);
+
+extern const struct virtio_type mini_type;
 
 #endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The virtio devices of a machine: made from their specs, put on the PCI bus, served by poller threads.
+ */
+#ifndef LKVM_DEVICES_H
+#define LKVM_DEVICES_H
+
+#include <stdio.h>
+
+#include <lkvm/err.h>
+
+struct devices;
+struct gmem;
+struct kvm;
+struct machine_config;
+struct pci;
+
+/* Makes and plugs what the config lists, in its order. Everything given outlives the devices. */
+int devices_new(struct devices **out, const struct machine_config *cfg, struct kvm *kvm,
+		const struct gmem *gm, struct pci *pci, struct err *err);
+/* The poller threads begin to serve. Before the vCPUs run. */
+int devices_start(struct devices *devs, struct err *err);
+/*
+ * Resets and unplugs all, and frees them. The vCPUs are gone. -EBUSY when a back end still holds guest memory after
+ * DEVICES_DRAIN_MS: then nothing is freed, guest memory must stay mapped, and the process should end.
+ */
+int devices_free(struct devices *devs);
+#define DEVICES_DRAIN_MS 1000
+
+/* For --dry-run: a line each. */
+void devices_describe(const struct devices *devs, FILE *out);
+
+#endif

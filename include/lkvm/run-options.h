@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The options of `lkvm run`: what a user typed, before it is checked as a whole and becomes a machine_config.
+ */
+#ifndef LKVM_RUN_OPTIONS_H
+#define LKVM_RUN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lkvm/err.h>
+#include <lkvm/options.h>
+#include <lkvm/virtio/types.h>
+
+struct run_options {
+	const char *kernel;
+	struct option_strings initrds;
+	struct option_strings params;
+	uint64_t mem;
+	uint32_t cpus;
+	struct option_cpus affinity;
+	const char *hugetlbfs;
+	bool mem_shared;
+	unsigned int boot;
+	bool kaslr;
+	bool acpi;
+	uint32_t debug_exit;
+	bool nodefaults;
+	unsigned int console;
+	const char *log;
+	uint64_t timeout_ns;
+	unsigned int on_reset;
+	const char *name;
+	const char *dev;
+	struct virtio_spec *virtio;
+	unsigned int virtio_nr;
+	unsigned int virtio_trans;
+	unsigned int pci_access;
+	unsigned int loglevel;
+	bool debug;
+	bool dry_run;
+	bool help;
+};
+
+enum { CONSOLE_SERIAL, CONSOLE_NONE };
+enum { RESET_EXIT, RESET_RESTART };
+#define NO_PORT UINT32_MAX
+
+/* Fills `opt`, which points into argv. `argv` starts with the first option. */
+int run_options_parse(struct run_options *opt, int argc, char **argv, struct err *err);
+void run_options_release(struct run_options *opt);
+void run_options_help(void);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a device type brings besides its virtio_device_ops: its option, and how one is made from it. A new
+ * type is one file with such a table, and one line in types.c.
+ */
+#ifndef LKVM_VIRTIO_TYPE_H
+#define LKVM_VIRTIO_TYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <lkvm/err.h>
+#include <lkvm/options.h>
+#include <lkvm/virtio/device.h>
+
+/* What a device is made with; all of it outlives the device. */
+struct virtio_host {
+	const struct gmem *gm;
+	const struct log *log;
+	struct loop *const *loops; /* for its queues; at least one */
+	unsigned int loops_nr;
+	unsigned int cpus_nr; /* the guest's */
+};
+
+struct virtio_type {
+	const char *option; /* without the dashes; also the name in messages */
+	char letter;        /* or 0 */
+	const char *arg;    /* as in struct option_def */
+	const char *help;
+	bool hidden; /* not in the help */
+
+	const struct option_def *keys; /* offsets are into its options */
+	unsigned int keys_nr;
+	size_t opts_len;              /* of its options; zero before `defaults` */
+	void (*defaults)(void *opts); /* before the keys are parsed; may be NULL */
+	/* What a single key cannot tell; may be NULL. */
+	int (*check)(const void *opts, struct err *err);
+
+	/* Takes host resources, and returns a device that is REALIZED. The loops are not served yet. */
+	int (*make)(struct virtio_device **out, const void *opts, const struct virtio_host *host,
+		    struct err *err);
+	/* While it is on no transport and its loops are no longer served. */
+	void (*destroy)(struct virtio_device *vd);
+};
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lkvm/config.h>
+#include <lkvm/kvm.h>
+#include <lkvm/run-foreign.h>
+#include <lkvm/run-options.h>
+#include <lkvm/util.h>
+
+#define MEM_MAX       (4096 * GIB)
+#define TIMEOUT_MAX_S (366ULL * 24 * 3600)
+
+static const char *const boot_choices[] = { "auto", "bzimage", "vmlinux", NULL };
+static const char *const console_choices[] = { "serial", "none", NULL };
+static const char *const reset_choices[] = { "exit", "restart", NULL };
+static const char *const pci_choices[] = { "auto", "ecam", "conf1", "both", NULL };
+static const char *const level_choices[] = { "error", "warning", "info", "debug", NULL };
+
+/* A name becomes part of messages and, for other commands, of a file name. */
+static int parse_name(void *cfg, const struct option_def *def, const char *arg, struct err *err)
+{
+	if (!*arg || strlen(arg) > 64 ||
+	    strspn(arg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			"0123456789._-") != strlen(arg) ||
+	    *arg == '.')
+		return err_usage(
+			err, "option --name: \"%.80s\" is not 1 to 64 of a-z A-Z 0-9 . _ -", arg);
+	return option_string(cfg, def, arg, err);
+}
+
+/* A device: the type's own option. */
+static int parse_virtio(void *cfg, const struct option_def *def, const char *arg, struct err *err)
+{
+	struct run_options *opt = cfg;
+	const struct virtio_type *const *type = virtio_types;
+
+	while (strcmp((*type)->option, def->name))
+		type++;
+	void *more = reallocarray(opt->virtio, opt->virtio_nr + 1, sizeof(opt->virtio[0]));
+	if (!more)
+		return err_host(err, ENOMEM, "--%s", def->name);
+	opt->virtio = more;
+	int ret = virtio_spec_parse(&opt->virtio[opt->virtio_nr], *type, arg, err);
+	opt->virtio_nr += !ret;
+	return ret;
+}
+
+#define AT(field) .off = offsetof(struct run_options, field)
+
+static const struct option_def guest_defs[] = {
+	{ .help = "Guest" },
+	{ .name = "kernel",
+	  .letter = 'k',
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(kernel),
+	  .help = "bzImage or vmlinux to boot; without it ./bzImage, the build tree's, or this "
+		  "host's own" },
+	{ .name = "initrd",
+	  .letter = 'i',
+	  .arg = "FILE",
+	  .parse = option_strings,
+	  AT(initrds),
+	  .repeat = true,
+	  .help = "initial RAM disk; several are concatenated" },
+	{ .name = "params",
+	  .letter = 'p',
+	  .arg = "TEXT",
+	  .parse = option_strings,
+	  AT(params),
+	  .repeat = true,
+	  .help = "append to the kernel command line" },
+	{ .name = "mem",
+	  .letter = 'm',
+	  .arg = "SIZE",
+	  .parse = option_size,
+	  AT(mem),
+	  .min = MEM_MIN_MIB * MIB,
+	  .max = MEM_MAX,
+	  .help = "guest memory: 512 (MiB), 512M, 2G (default 256M)" },
+	{ .name = "cpus",
+	  .letter = 'c',
+	  .arg = "N",
+	  .parse = option_u32,
+	  AT(cpus),
+	  .min = 1,
+	  .max = CPUS_MAX,
+	  .help = "number of CPUs (default 1)" },
+	{ .name = "nodefaults",
+	  .parse = option_set,
+	  AT(nodefaults),
+	  .help = "pass only --params, without what the machine needs on the command line" },
+	{ .help = "Boot" },
+	{ .name = "boot",
+	  .arg = "HOW",
+	  .parse = option_choice,
+	  AT(boot),
+	  .choices = boot_choices,
+	  .help = "auto decompresses a bzImage on the host, once, and keeps the result in "
+		  "$XDG_CACHE_HOME/lkvm; bzimage lets the guest do it; vmlinux insists on the "
+		  "ELF" },
+	{ .name = "kaslr",
+	  .parse = option_set,
+	  AT(kaslr),
+	  .help = "let the kernel choose its own address, which costs its decompressor's time" },
+	{ .name = "no-acpi",
+	  .parse = option_clear,
+	  AT(acpi),
+	  .help = "an MP table instead of ACPI tables; such a guest cannot power off" },
+	{ .help = "Console" },
+	{ .name = "console",
+	  .arg = "WHERE",
+	  .parse = option_choice,
+	  AT(console),
+	  .choices = console_choices,
+	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere. On a terminal "
+		  "Ctrl-A x "
+		  "stops the VM and Ctrl-A Ctrl-A sends Ctrl-A" },
+	{ .name = "log",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(log),
+	  .help = "copy of what the console prints" },
+	{ .help = "Outcome" },
+	{ .name = "timeout",
+	  .arg = "SECONDS",
+	  .parse = option_seconds,
+	  AT(timeout_ns),
+	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
+	  .help = "end with status 205 after this time (default: never)" },
+	{ .name = "on-reset",
+	  .arg = "WHAT",
+	  .parse = option_choice,
+	  AT(on_reset),
+	  .choices = reset_choices,
+	  .help = "exit: end with status 200 (default); restart: start again" },
+	{ .name = "debug-exit",
+	  .arg = "PORT",
+	  .parse = option_u32,
+	  AT(debug_exit),
+	  .max = 0xffff,
+	  .help = "a byte that the guest writes to this port is the exit status, such as 0xf4" },
+};
+
+static const struct option_def more_defs[] = {
+	{ .name = "virtio-transport",
+	  .arg = "HOW",
+	  .parse = option_choice,
+	  AT(virtio_trans),
+	  .choices = virtio_trans_names,
+	  .help = "pci: modern, and legacy too where the device type has it (default); pci-modern; "
+		  "pci-legacy" },
+	{ .name = "pci-access",
+	  .arg = "HOW",
+	  .parse = option_choice,
+	  AT(pci_access),
+	  .choices = pci_choices,
+	  .help = "ways to PCI configuration space: ecam, conf1 (the ports 0xcf8 and 0xcfc), both, "
+		  "or auto: ecam alone when the kernel is seen to support it (default)" },
+	{ .help = "Host" },
+	{ .name = "vcpu-affinity",
+	  .arg = "LIST",
+	  .parse = option_cpus,
+	  AT(affinity),
+	  .help = "host CPUs for the vCPUs in turn, such as 0,2-3" },
+	{ .name = "hugetlbfs",
+	  .arg = "DIR",
+	  .parse = option_string,
+	  AT(hugetlbfs),
+	  .help = "guest memory from reserved huge pages, in this hugetlbfs mount" },
+	{ .name = "mem-shared",
+	  .parse = option_set,
+	  AT(mem_shared),
+	  .help = "guest memory as a memfd, which other processes can map" },
+	{ .name = "dev",
+	  .arg = "PATH",
+	  .parse = option_string,
+	  AT(dev),
+	  .help = "the KVM device (default " KVM_DEV_DEFAULT ")" },
+	{ .name = "name",
+	  .arg = "NAME",
+	  .parse = parse_name,
+	  AT(name),
+	  .help = "name of the VM in messages" },
+	{ .name = "loglevel",
+	  .arg = "LEVEL",
+	  .parse = option_choice,
+	  AT(loglevel),
+	  .choices = level_choices,
+	  .help = "error, warning (default), info or debug" },
+	{ .name = "debug",
+	  .parse = option_set,
+	  AT(debug),
+	  .help = "same as --loglevel debug: how the kernel is booted, its command line, exit "
+		  "counts" },
+	{ .name = "dry-run",
+	  .parse = option_set,
+	  AT(dry_run),
+	  .help = "print the machine that would be built, and end" },
+	{ .name = "help", .letter = 'h', .parse = option_set, AT(help), .help = "this text" },
+};
+
+/* The options: guest_defs, the device types', more_defs. */
+struct run_table {
+	struct option_def defs[OPTIONS_MAX];
+	unsigned int nr;
+};
+
+static void add_defs(struct run_table *t, const struct option_def *defs, unsigned int nr)
+{
+	BUG_ON(nr > OPTIONS_MAX - t->nr);
+	memcpy(t->defs + t->nr, defs, nr * sizeof(*defs));
+	t->nr += nr;
+}
+
+static struct option_table make_table(struct run_table *t)
+{
+	t->nr = 0;
+	add_defs(t, guest_defs, ARRAY_SIZE(guest_defs));
+	add_defs(t, &(struct option_def){ .help = "Devices" }, 1);
+	for (const struct virtio_type *const *p = virtio_types; *p; p++)
+		add_defs(t,
+			 &(struct option_def){ .name = (*p)->option,
+					       .letter = (*p)->letter,
+					       .repeat = true,
+					       .arg = (*p)->arg,
+					       .parse = parse_virtio,
+					       .hidden = (*p)->hidden,
+					       .help = (*p)->help },
+			 1);
+	add_defs(t, more_defs, ARRAY_SIZE(more_defs));
+	return (struct option_table){ .defs = t->defs,
+				      .defs_nr = t->nr,
+				      .foreign = run_foreign,
+				      .foreign_nr = run_foreign_nr };
+}
+
+static void print_keys(void)
+{
+	for (const struct virtio_type *const *p = virtio_types; *p; p++) {
+		if ((*p)->hidden || !(*p)->keys_nr)
+			continue;
+		printf("\nKeys of --%s:\n", (*p)->option);
+		options_help_keys((*p)->keys, (*p)->keys_nr, stdout);
+	}
+	puts("\nKeys of every device:");
+	options_help_keys(virtio_common_keys, virtio_common_keys_nr, stdout);
+}
+
+void run_options_help(void)
+{
+	struct run_table rows;
+	const struct option_table table = make_table(&rows);
+
+	puts("usage: lkvm run [OPTIONS]\n\n"
+	     "Boots a kernel with its console on stdin and stdout, and ends with a status that "
+	     "says how\n"
+	     "it went; the last line on stderr says it in words.\n");
+	options_help(&table, stdout);
+	print_keys();
+	puts("\nExit status:\n"
+	     "  0        the guest powered off\n"
+	     "  1-192    the byte that the guest wrote to --debug-exit\n"
+	     "  199      that byte was above 192\n"
+	     "  200      the guest reset\n"
+	     "  201      the guest's kernel panicked\n"
+	     "  203      triple fault\n"
+	     "  205      --timeout expired\n"
+	     "  207      stopped by the user (Ctrl-A x)\n"
+	     "  210      bad option or bad input file\n"
+	     "  211      the host lacks or refuses something\n"
+	     "  212      KVM failed, or lkvm has a bug\n"
+	     "  SIGINT, SIGTERM and SIGHUP stop the VM; lkvm then ends by that signal.\n\n"
+	     "Example: lkvm run -k bzImage -i initrd.img -m 512 -c 2 -p quiet");
+}
+
+int run_options_parse(struct run_options *opt, int argc, char **argv, struct err *err)
+{
+	struct run_table rows;
+	const struct option_table table = make_table(&rows);
+	int rest;
+
+	*opt = (struct run_options){ .mem = MEM_DEFAULT_MIB * MIB,
+				     .cpus = 1,
+				     .acpi = true,
+				     .debug_exit = NO_PORT,
+				     .dev = KVM_DEV_DEFAULT,
+				     .loglevel = LOG_WARN };
+	int ret = options_parse(&table, opt, argc, argv, &rest, err);
+	if (ret || opt->help || rest == argc)
+		return ret;
+	return err_usage(err,
+			 "what is '%s'? A kernel is given with --kernel, kernel parameters with "
+			 "--params",
+			 argv[rest]);
+}
+
+void run_options_release(struct run_options *opt)
+{
+	for (unsigned int i = 0; i < opt->virtio_nr; i++)
+		virtio_spec_release(&opt->virtio[i]);
+	free(opt->virtio);
+	opt->virtio = NULL;
+	opt->virtio_nr = 0;
+}
