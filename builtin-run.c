@@ -166,6 +166,8 @@ static int make_config(struct run *run, struct err *err)
 		return err_usage(err, "--hugetlbfs and --mem-shared exclude each other");
 	if (opt->mem % 4096)
 		return err_usage(err, "--mem must be a multiple of 4K");
+	if (opt->pci_access == PCI_ACCESS_ECAM && !opt->acpi)
+		return err_usage(err, "--pci-access ecam needs ACPI; --no-acpi excludes it");
 	if (opt->kaslr && opt->boot == BOOT_VMLINUX)
 		return err_usage(err, "--kaslr needs the bzImage; --boot vmlinux excludes it");
 	run->cfg = (struct machine_config){

@@ -18,7 +18,7 @@
 
 #define TRAILER_MAGIC "lkvmkern"
 /* Raised when an entry of the same image would look different. */
-#define TRAILER_VERSION 1
+#define TRAILER_VERSION 2
 
 /* The last bytes of an entry. In the host's byte order: an entry never leaves the host. */
 struct trailer {

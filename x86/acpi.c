@@ -301,7 +301,7 @@ static uint64_t put_xsdt(struct aml *a, const struct acpi_config *cfg, const str
 
 	aml_put64(a, t->fadt);
 	aml_put64(a, t->madt);
-	if (cfg->pci)
+	if (cfg->ecam)
 		aml_put64(a, t->mcfg);
 	table_end(a, start);
 	return gpa;
@@ -350,7 +350,7 @@ int acpi_build(const struct gmem *gm, const struct acpi_config *cfg, uint64_t *r
 	put_dsdt(&a, cfg, &t);
 	put_fadt(&a, cfg, &t);
 	put_madt(&a, cfg, &t);
-	if (cfg->pci)
+	if (cfg->ecam)
 		put_mcfg(&a, &t);
 	fill_rsdp(buf, put_xsdt(&a, cfg, &t));
 	if (a.full)

@@ -20,7 +20,8 @@ struct gmem;
 
 struct acpi_config {
 	unsigned int cpus_nr;
-	bool pci;       /* host bridge with _CRS and _PRT, MCFG */
+	bool pci;       /* host bridge with _CRS and _PRT */
+	bool ecam;      /* MCFG */
 	uint64_t pci64; /* 64-bit PCI window, 0: none */
 	uint64_t pci64_len;
 	bool pm_timer; /* false: the FADT has no PM timer, which spares Linux the check of it */

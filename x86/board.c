@@ -111,8 +111,8 @@ static int add_pci(struct board *b, struct err *err)
 	struct board_parts *p = &b->p;
 	struct pci_config cfg = {
 		.ecam_gpa = GPA_ECAM,
-		.conf1 = true,
-		.ecam = true,
+		.conf1 = p->cfg->pci_access != PCI_ACCESS_ECAM,
+		.ecam = p->cfg->pci_access != PCI_ACCESS_CONF1,
 		.io = { PORT_PCI_IO, PORT_PCI_IO_LEN },
 		.mem32 = { GPA_PCI32, GPA_PCI32_LEN },
 		.gsi_base = GSI_PCI,
@@ -213,6 +213,7 @@ static int build_tables(struct board *b, uint64_t *rsdp, struct err *err)
 		.pci = true,
 		.pci64 = b->pci.cfg.mem64.base,
 		.pci64_len = b->pci.cfg.mem64.len,
+		.ecam = cfg->pci_access != PCI_ACCESS_CONF1,
 		.pvpanic = true,
 		.serial_nr = SERIAL_NR,
 	};
@@ -253,6 +254,35 @@ static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsi
 	return ret;
 }
 
+/* Words by which a user keeps a kernel from ECAM, or from the table that leads to it. */
+static bool keeps_from_ecam(const char *cmdline)
+{
+	static const char *const words[] = { "acpi=off", "nommconf", "conf1", "pci=noacpi" };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		if (strstr(cmdline, words[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Linux asks the ports for the first 256 bytes whenever they answer, at two exits an access; it uses ECAM, whose reads
+ * cost none, when they do not.
+ */
+static void choose_pci_access(struct board *b)
+{
+	const struct machine_config *cfg = b->p.cfg;
+
+	if (cfg->pci_access == PCI_ACCESS_AUTO && cfg->acpi && b->boot.ecam &&
+	    !keeps_from_ecam(cfg->cmdline))
+		b->pci.cfg.conf1 = false;
+	log_debug(&cfg->log, "pci: configuration space by%s%s",
+		  b->pci.cfg.conf1 ? " the ports 0xcf8 and 0xcfc" : "",
+		  !b->pci.cfg.ecam   ? ""
+		  : b->pci.cfg.conf1 ? " and ECAM"
+				     : " ECAM alone");
+}
+
 int board_load(struct board *b, struct err *err)
 {
 	struct src initrds[INITRDS_MAX];
@@ -268,6 +298,7 @@ int board_load(struct board *b, struct err *err)
 		src_release(&initrds[--nr]);
 	if (ret)
 		return ret;
+	choose_pci_access(b);
 	log_debug(&b->p.cfg->log, "kernel: %s, entered at 0x%" PRIx64, b->boot.how,
 		  b->boot.entry.rip);
 	return x86_entry_set(b->p.boot_cpu, b->p.gm, &b->boot.entry, err);
@@ -294,6 +325,12 @@ void board_describe(const struct board *b, FILE *out)
 	if (b->pci.cfg.mem64.len)
 		fprintf(out, " and 0x%" PRIx64, b->pci.cfg.mem64.base);
 	fprintf(out, "\n");
+	fprintf(out, "pci        ");
+	if (b->pci.cfg.conf1)
+		fprintf(out, "ports 0x%03x, ", PORT_PCI_CONF);
+	if (b->pci.cfg.ecam)
+		fprintf(out, "memory 0x%" PRIx64 ", ", (uint64_t)GPA_ECAM);
+	fprintf(out, "a host bridge\n");
 	fprintf(out, "firmware   %s\n", cfg->acpi ? "ACPI" : "MP table");
 	fprintf(out, "kernel     %s\n", cfg->kernel);
 	fprintf(out, "boot       %s, entered at 0x%" PRIx64 "\n", b->boot.how, b->boot.entry.rip);

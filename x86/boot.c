@@ -55,6 +55,8 @@ static int load_vmlinux(const struct gmem *gm, const struct boot_request *req, s
 	ret = vmlinux_parse(req->kernel, true, &vm, err);
 	if (ret == 0)
 		ret = vmlinux_load(gm, req->kernel, &vm, NULL, out, err);
+	const void *bytes = ret == 0 ? gmem_span(gm, out->gpa, out->len) : NULL;
+	out->ecam = bytes && vmlinux_seems_to_use_ecam(bytes, out->len);
 	plain_header(&out->hdr);
 	*how = out->pvh ? "vmlinux, PVH" : "vmlinux, 64-bit entry";
 	return ret;
@@ -210,6 +212,7 @@ int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot
 	if (ret < 0)
 		return ret;
 
+	res->ecam = kernel.ecam;
 	res->kernel_gpa = kernel.gpa;
 	res->kernel_len = kernel.len;
 	res->initrd_gpa = info.initrd_gpa;

@@ -40,6 +40,7 @@ struct boot_result {
 	struct x86_entry entry;
 	const char *
 		how; /* "bzImage, 64-bit entry", "vmlinux from cache, 64-bit entry", "vmlinux, PVH" */
+	bool ecam;   /* the kernel is seen to use ECAM */
 	uint64_t kernel_gpa, kernel_len;
 	uint64_t initrd_gpa, initrd_len;
 };

@@ -139,7 +139,7 @@ static void put_reserved(struct aml *a, const struct acpi_config *cfg)
 	device_crs(a, &d);
 	aml_res_io(a, PORT_A20, 1);
 	aml_res_io(a, PORT_PM, PORT_PM_LEN);
-	if (cfg->pci)
+	if (cfg->ecam)
 		aml_res_mem32(a, GPA_ECAM, GPA_ECAM_LEN);
 	aml_res_mem32(a, GPA_EARLYCON, GPA_EARLYCON_LEN);
 	aml_res_mem32(a, GPA_IDENTITY,

@@ -35,6 +35,7 @@ struct loaded {
 	uint64_t gpa, len; /* what it occupies until it manages memory itself */
 	uint64_t entry;
 	bool pvh;
+	bool ecam; /* it is seen to find PCI configuration space by ECAM */
 	/* The image's own header, or for a plain ELF one with the fields that a kernel reads. */
 	struct setup_header hdr;
 };
@@ -100,6 +101,12 @@ void vmlinux_trim(struct vmlinux *vm, uint8_t *elf);
 /* The parts of the file that a later load reads, in its order. Returns their number. */
 #define VMLINUX_RANGES_MAX (2 + VMLINUX_PHDRS_MAX)
 unsigned int vmlinux_ranges(const struct vmlinux *vm, struct kcache_range out[VMLINUX_RANGES_MAX]);
+
+/*
+ * Whether an unpacked kernel has the code that uses ECAM: it carries the code's messages. A kernel that is taken for one
+ * without it costs exits; one that is taken for one with it finds no PCI.
+ */
+bool vmlinux_seems_to_use_ecam(const void *bytes, uint64_t len);
 
 /* --- unpack.c --- */
 

@@ -9,6 +9,12 @@
 /* A kernel with everything built in has about 100 MiB. */
 #define KERNEL_LEN_MAX GIB
 
+/*
+ * In e_flags of a cached kernel, of which x86-64 defines none: it seems to use ECAM. So a boot from the cache need not
+ * search for it.
+ */
+#define CACHED_ECAM 1
+
 /* What of an unpacking the steps share. */
 struct unpack {
 	const struct gmem *gm;
@@ -66,6 +72,7 @@ static bool from_cache(struct unpack *u)
 	ret = vmlinux_parse(&e.src, false, &vm, &err);
 	if (ret == 0)
 		ret = vmlinux_load(u->gm, &e.src, &vm, &e, u->out, &err);
+	u->out->ecam = ret == 0 && (vm.ehdr.e_flags & CACHED_ECAM);
 	if (ret == 0 && !e.trusted)
 		learn(u, &e);
 	kcache_close(&e);
@@ -136,6 +143,8 @@ static int load_elf(struct unpack *u, const struct decompressed *elf, struct err
 	}
 	if (ret < 0)
 		return ret;
+	u->out->ecam = vmlinux_seems_to_use_ecam(elf->data, elf->len);
+	put_le32(elf->data + offsetof(Elf64_Ehdr, e_flags), u->out->ecam ? CACHED_ECAM : 0);
 	if (u->req->cache_dir)
 		to_cache(u, &vm, elf->data);
 	return 1;

@@ -312,3 +312,14 @@ int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmli
 		clear_segments(gm, vm);
 	return ret;
 }
+
+bool vmlinux_seems_to_use_ecam(const void *bytes, uint64_t len)
+{
+	/* What arch/x86/pci/mmconfig-shared.c prints, before 6.9 and since. */
+	static const char *const texts[] = { "MMCONFIG for domain", "ECAM %pR (base" };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(texts); i++)
+		if (memmem(bytes, len, texts[i], strlen(texts[i])))
+			return true;
+	return false;
+}
