@@ -6,6 +6,8 @@
 #include <lkvm/options.h>
 #include <lkvm/util.h>
 
+#define KEY_CHARS "abcdefghijklmnopqrstuvwxyz-"
+
 /* Cuts the first word off *text, which is NULL after the last. Two commas are one in the word. */
 static char *next_word(char **text)
 {
@@ -106,8 +108,8 @@ int options_parse_keys(const char *option, const struct option_keys *tables, uns
 		void *cfg = NULL;
 		const struct option_def *def = find_key(tables, tables_nr, word, len, &cfg);
 
-		/* The value itself comes first: a file called "ro" is a file. */
-		if (first && !(def && value)) {
+		/* The value itself comes first: a file called "ro" is a file, and so is "./a=b". */
+		if (first && !(value && strspn(word, KEY_CHARS) == len)) {
 			const struct option_def *own = find_key(tables, tables_nr, "", 0, &cfg);
 
 			def = own ?: def;

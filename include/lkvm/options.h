@@ -67,7 +67,7 @@ void options_help(const struct option_table *table, FILE *out);
 
 /*
  * An option's value that is a list of its own: "VALUE,key=value,flag". Each row of `defs` is a key, parsed into `cfg`
- * by the same parsers; one with an empty name takes the first word, unless that is a known key with its '='. A
+ * by the same parsers; one with an empty name takes the first word, unless that looks like "key=". A
  * comma inside a value is written twice. `text` is changed, and kept: strings point into it. `option` is the
  * name of the whole, for errors. The first table that knows a key takes it.
  */

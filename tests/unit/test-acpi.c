@@ -359,7 +359,8 @@ START_TEST(writes_nothing_outside_its_room)
 {
 	static const struct acpi_config big = {
 		.cpus_nr = 254,
-		.pci = true, .ecam = true,
+		.pci = true,
+		.ecam = true,
 		.pci64 = PCI64,
 		.pci64_len = GIB,
 		.pm_timer = true,
@@ -380,7 +381,11 @@ START_TEST(refuses_what_it_cannot_describe)
 		{ .cpus_nr = 0 },
 		{ .cpus_nr = 1, .serial_nr = SERIAL_NR + 1 },
 		{ .cpus_nr = 1, .pci = true, .ecam = true, .pci64 = PCI64, .pci64_len = 0 },
-		{ .cpus_nr = 1, .pci = true, .ecam = true, .pci64 = PCI64, .pci64_len = UINT64_MAX - PCI64 + 2 },
+		{ .cpus_nr = 1,
+		  .pci = true,
+		  .ecam = true,
+		  .pci64 = PCI64,
+		  .pci64_len = UINT64_MAX - PCI64 + 2 },
 		{ .cpus_nr = 65536 / 8 }, /* more than fit */
 		{ .cpus_nr = UINT32_MAX },
 	};
@@ -401,8 +406,11 @@ END_TEST
 
 START_TEST(a_64_bit_window_may_end_at_the_last_byte)
 {
-	build(&(struct acpi_config){
-		.cpus_nr = 1, .pci = true, .ecam = true, .pci64 = PCI64, .pci64_len = UINT64_MAX - PCI64 + 1 });
+	build(&(struct acpi_config){ .cpus_nr = 1,
+				     .pci = true,
+				     .ecam = true,
+				     .pci64 = PCI64,
+				     .pci64_len = UINT64_MAX - PCI64 + 1 });
 }
 END_TEST
 

@@ -80,6 +80,8 @@ START_TEST(values_may_hold_anything)
 	ck_assert_str_eq(disk.file, "a,b=c,,d");
 	ck_assert_int_eq(parse("./x,iothread=a=b,,"), 0);
 	ck_assert_str_eq(common.iothread, "a=b,");
+	ck_assert_int_eq(parse("./a=b"), 0);
+	ck_assert_str_eq(disk.file, "./a=b");
 }
 
 static const struct {
@@ -87,6 +89,8 @@ static const struct {
 } bad[] = {
 	{ "a,queue=1", "option --disk: unknown key \"queue\": did you mean queues?" },
 	{ "a,nonsense", "option --disk: unknown key \"nonsense\": `lkvm help run` lists them" },
+	{ "file=a", "option --disk: unknown key \"file\": `lkvm help run` lists them" },
+	{ "queue=1", "option --disk: unknown key \"queue\": did you mean queues?" },
 	{ "a,", "option --disk: there is nothing between two commas" },
 	{ "a,=x", "option --disk: unknown key \"\": `lkvm help run` lists them" },
 	{ "", "option --disk needs its FILE" },
