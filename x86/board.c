@@ -319,18 +319,16 @@ void board_describe(const struct board *b, FILE *out)
 	fprintf(out, "pvpanic    port 0x%03x\n", PORT_PVPANIC);
 	if (cfg->debug_exit >= 0)
 		fprintf(out, "debug exit port 0x%03x\n", (unsigned int)cfg->debug_exit);
-	fprintf(out, "pci        ports 0x%03x, memory 0x%" PRIx64 ", one host bridge\n",
-		PORT_PCI_CONF, (uint64_t)GPA_ECAM);
-	fprintf(out, "pci window ports 0x%x, memory 0x%" PRIx64, PORT_PCI_IO, (uint64_t)GPA_PCI32);
-	if (b->pci.cfg.mem64.len)
-		fprintf(out, " and 0x%" PRIx64, b->pci.cfg.mem64.base);
-	fprintf(out, "\n");
 	fprintf(out, "pci        ");
 	if (b->pci.cfg.conf1)
 		fprintf(out, "ports 0x%03x, ", PORT_PCI_CONF);
 	if (b->pci.cfg.ecam)
 		fprintf(out, "memory 0x%" PRIx64 ", ", (uint64_t)GPA_ECAM);
 	fprintf(out, "a host bridge\n");
+	fprintf(out, "pci window ports 0x%x, memory 0x%" PRIx64, PORT_PCI_IO, (uint64_t)GPA_PCI32);
+	if (b->pci.cfg.mem64.len)
+		fprintf(out, " and 0x%" PRIx64, b->pci.cfg.mem64.base);
+	fprintf(out, "\n");
 	fprintf(out, "firmware   %s\n", cfg->acpi ? "ACPI" : "MP table");
 	fprintf(out, "kernel     %s\n", cfg->kernel);
 	fprintf(out, "boot       %s, entered at 0x%" PRIx64 "\n", b->boot.how, b->boot.entry.rip);
