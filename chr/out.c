@@ -42,6 +42,7 @@ struct chr_out {
 	int errnum;
 
 	/* The writer's: bytes on their way out, so that a write does not hold the ring. */
+	uint64_t taken_ns; /* when the chunk was taken */
 	size_t chunk_len;
 	uint8_t chunk[OUT_CHUNK + OUT_MARK_MAX];
 };
@@ -141,6 +142,15 @@ static void out_take_chunk_locked(struct chr_out *out)
 	out->gap = 0;
 }
 
+/* How long bytes wait for the end of their line. */
+static struct timespec out_patience(const struct chr_out *out)
+{
+	uint64_t linger = util_now_ns() + CHR_OUT_LINGER_MS * 1000000ULL;
+	uint64_t pace = out->taken_ns + CHR_OUT_PACE_MS * 1000000ULL;
+
+	return out_timespec(MAX(linger, pace));
+}
+
 /*
  * Takes the next bytes to write; waits for them. Returns 0, with an empty chunk when there are none
  * and never will be, or -ECANCELED.
@@ -153,7 +163,7 @@ static int out_take(struct chr_out *out)
 	pthread_mutex_lock(&out->lock);
 	while (!out->used && !out->gap && !out->closing)
 		pthread_cond_wait(&out->cond, &out->lock);
-	until = out_timespec(util_now_ns() + CHR_OUT_LINGER_MS * 1000000ULL);
+	until = out_patience(out);
 	while (!out->urgent && !out->closing)
 		if (pthread_cond_timedwait(&out->cond, &out->lock, &until) == ETIMEDOUT)
 			break;
@@ -161,6 +171,7 @@ static int out_take(struct chr_out *out)
 	if (ret == 0)
 		out_take_chunk_locked(out);
 	pthread_mutex_unlock(&out->lock);
+	out->taken_ns = util_now_ns();
 	return ret;
 }
 

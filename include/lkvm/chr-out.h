@@ -3,8 +3,8 @@
  * One way out of a console: a bounded buffer and the thread that empties it into a descriptor.
  *
  * chr_out_write() never blocks. A line is handed over at its end; what has no end of line yet waits
- * at most CHR_OUT_LINGER_MS, so that a console that is written byte by byte costs a system call a
- * line. Bytes that find no room are dropped and counted, and a mark takes their place in the output.
+ * CHR_OUT_LINGER_MS, and in a row CHR_OUT_PACE_MS since the piece before, so that a console that is
+ * written byte by byte costs a system call a line, even if a line takes its guest longer. Bytes that find no room are dropped and counted, and a mark takes their place in the output.
  *
  * Memory: address space for the whole buffer, touched as far as the reader lags behind.
  */
@@ -21,6 +21,7 @@ struct log;
 
 #define CHR_OUT_BUF_MIN   4096 /* a smaller buffer is made this large */
 #define CHR_OUT_LINGER_MS 2
+#define CHR_OUT_PACE_MS   20
 
 /* `name` ("console output") is for messages; it, `fd` and `log` outlive the object. */
 struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const struct log *log,
