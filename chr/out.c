@@ -38,6 +38,7 @@ struct chr_out {
 	size_t touched;         /* high-water mark of the ring since it was last trimmed */
 	uint64_t gap;           /* bytes dropped after the last one in the ring */
 	uint64_t dropped;
+	bool started; /* the thread exists, from the first byte on */
 	bool urgent, closing, cancelled, done;
 	int errnum;
 
@@ -102,24 +103,6 @@ static void out_append_locked(struct chr_out *out, const uint8_t *buf, size_t le
 	out_put_locked(out, buf, n);
 	out->gap += len - n;
 	out->dropped += len - n;
-}
-
-void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len)
-{
-	bool wake;
-
-	pthread_mutex_lock(&out->lock);
-	if (out->done || out->closing || len == 0) {
-		pthread_mutex_unlock(&out->lock);
-		return;
-	}
-	wake = out->used == 0;
-	out_append_locked(out, buf, len);
-	if (!out->urgent && (out->used >= OUT_URGENT || memchr(buf, '\n', len)))
-		wake = out->urgent = true;
-	pthread_mutex_unlock(&out->lock);
-	if (wake)
-		pthread_cond_signal(&out->cond);
 }
 
 /* The writer. */
@@ -206,7 +189,7 @@ static int out_put_chunk(struct chr_out *out)
 	return 0;
 }
 
-static void out_finish(struct chr_out *out, int ret)
+static void out_say_end(struct chr_out *out, int ret)
 {
 	char text[128];
 
@@ -214,7 +197,11 @@ static void out_finish(struct chr_out *out, int ret)
 		log_info(out->log, "%s ends: its reader is gone", out->name);
 	else if (ret < 0 && ret != -ECANCELED)
 		log_warn(out->log, "%s ends: %s", out->name, strerror_r(-ret, text, sizeof(text)));
+}
 
+static void out_finish(struct chr_out *out, int ret)
+{
+	out_say_end(out, ret);
 	pthread_mutex_lock(&out->lock);
 	if (ret == -ECANCELED)
 		out->dropped += out->used + out->chunk_len;
@@ -240,6 +227,43 @@ static void *out_thread(void *arg)
 	} while (ret == 0);
 	out_finish(out, ret);
 	return NULL;
+}
+
+/* A guest that prints nothing costs no thread, whose start and end a busy host makes long. */
+static int out_start_locked(struct chr_out *out)
+{
+	int ret = thread_start(&out->thread, "console", -1, out_thread, out);
+
+	out->started = ret == 0;
+	if (ret < 0) {
+		out->errnum = -ret;
+		out->used = 0;
+		out->done = true;
+	}
+	return ret;
+}
+
+void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len)
+{
+	bool wake;
+	int ret = 0;
+
+	pthread_mutex_lock(&out->lock);
+	if (out->done || out->closing || len == 0) {
+		pthread_mutex_unlock(&out->lock);
+		return;
+	}
+	wake = out->used == 0;
+	out_append_locked(out, buf, len);
+	if (!out->urgent && (out->used >= OUT_URGENT || memchr(buf, '\n', len)))
+		wake = out->urgent = true;
+	if (!out->started)
+		ret = out_start_locked(out);
+	pthread_mutex_unlock(&out->lock);
+	if (wake)
+		pthread_cond_signal(&out->cond);
+	if (ret < 0)
+		out_say_end(out, ret);
 }
 
 /* Life. */
@@ -301,8 +325,6 @@ struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const stru
 	out_init_sync(out);
 	chr_fd_init(&out->fd, fd, O_WRONLY);
 	ret = out_init_memory(out, buf_len);
-	if (ret == 0)
-		ret = thread_start(&out->thread, "console", -1, out_thread, out);
 	if (ret < 0) {
 		err_host(err, -ret, "cannot make the buffer of the %s", name);
 		out_release(out);
@@ -315,6 +337,8 @@ void chr_out_close(struct chr_out *out)
 {
 	pthread_mutex_lock(&out->lock);
 	out->closing = true;
+	if (!out->started)
+		out->done = true;
 	pthread_mutex_unlock(&out->lock);
 	pthread_cond_signal(&out->cond);
 }
@@ -353,7 +377,8 @@ void chr_out_free(struct chr_out *out)
 {
 	if (!out_wait_done(out, 0))
 		return;
-	pthread_join(out->thread, NULL);
+	if (out->started)
+		pthread_join(out->thread, NULL);
 	out_release(out);
 }
 

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <lkvm/thread.h>
 
@@ -23,6 +24,15 @@ static int pin(pthread_attr_t *attr, int host_cpu)
 	return ret;
 }
 
+/* A thread inherits its starter's CPU; the main thread is never pinned. More CPUs than the set has: inherited. */
+static void unpin(pthread_attr_t *attr)
+{
+	cpu_set_t set;
+
+	if (sched_getaffinity(getpid(), sizeof(set), &set) == 0)
+		pthread_attr_setaffinity_np(attr, sizeof(set), &set);
+}
+
 int thread_start(pthread_t *thread, const char *name, int host_cpu, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
@@ -31,7 +41,11 @@ int thread_start(pthread_t *thread, const char *name, int host_cpu, void *(*fn)(
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_LEN);
-	int ret = host_cpu >= 0 ? pin(&attr, host_cpu) : 0;
+	int ret = 0;
+	if (host_cpu >= 0)
+		ret = pin(&attr, host_cpu);
+	else
+		unpin(&attr);
 	if (!ret) {
 		/* A thread inherits the mask. */
 		sigfillset(&all);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * One way out of a console: a bounded buffer and the thread that empties it into a descriptor.
+ * One way out of a console: a bounded buffer and the thread that empties it into a descriptor. The
+ * thread starts with the first byte; if it cannot, output ends with that error.
  *
  * chr_out_write() never blocks. A line is handed over at its end; what has no end of line yet waits
  * CHR_OUT_LINGER_MS, and in a row CHR_OUT_PACE_MS since the piece before, so that a console that is

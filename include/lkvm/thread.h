@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-/* `host_cpu` pins it, -1: free. `name` is cut to 15 bytes. Returns 0 or -errno. */
+/* `host_cpu` pins it, -1: it runs where the main thread may, whoever starts it. `name` is cut to 15 bytes. Returns 0 or -errno. */
 int thread_start(pthread_t *thread, const char *name, int host_cpu, void *(*fn)(void *), void *arg);
 
 #endif

@@ -54,6 +54,28 @@ START_TEST(it_runs_where_it_was_pinned)
 }
 END_TEST
 
+static void *start_free_one(void *arg)
+{
+	pthread_t t;
+
+	ck_assert_int_eq(thread_start(&t, "y", -1, look, arg), 0);
+	pthread_join(t, NULL);
+	return NULL;
+}
+
+START_TEST(a_pinned_starter_does_not_pin)
+{
+	cpu_set_t here;
+	struct seen s;
+	pthread_t t;
+
+	sched_getaffinity(0, sizeof(here), &here);
+	ck_assert_int_eq(thread_start(&t, "x", 0, start_free_one, &s), 0);
+	pthread_join(t, NULL);
+	ck_assert(CPU_EQUAL(&s.cpus, &here));
+}
+END_TEST
+
 START_TEST(a_cpu_that_is_not_there)
 {
 	struct seen s;
@@ -66,5 +88,6 @@ END_TEST
 UNIT_SUITE("thread", {
 	tcase_add_test(tc, signals_are_blocked_in_it_alone);
 	tcase_add_test(tc, it_runs_where_it_was_pinned);
+	tcase_add_test(tc, a_pinned_starter_does_not_pin);
 	tcase_add_test(tc, a_cpu_that_is_not_there);
 })
