@@ -39,10 +39,13 @@ static int map_slot(uint8_t *at, int fd, bool present)
 	if (present && mmap(at, ECAM_FUNCTION_LEN, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return -errno;
+	/* As config_read() has it. */
+	if (present)
+		memset(at + PCI_CONFIG_LEN, 0xff, ECAM_FUNCTION_LEN - PCI_CONFIG_LEN);
 	return 0;
 }
 
-/* The whole bus, with zeros for the functions that are there. */
+/* The whole bus, with zeros for the configuration of the functions that are there. */
 static uint8_t *map_bus(const struct pci *pci)
 {
 	int fd = absent_fd();

@@ -66,21 +66,23 @@ static bool crosses_dword(uint32_t addr, unsigned int width)
 	return (addr & 3) + width > 4;
 }
 
-/* An absent function reads as all ones, the space past a function's end as zeros (PCIe 7.2.2). */
+/*
+ * An absent function reads as all ones, and so does the extended space: the functions are conventional ones, which end
+ * at 256 bytes. Zeros there would be an extended space that is empty, and looked through.
+ */
 static uint32_t config_read(struct pci *pci, uint32_t addr, unsigned int width)
 {
-	uint32_t off = addr % ECAM_FUNCTION_LEN, v = 0;
+	uint32_t off = addr % ECAM_FUNCTION_LEN, v = UINT32_MAX;
 
 	if (crosses_dword(addr, width)) {
+		v = 0;
 		for (unsigned int i = 0; i < width; i++)
 			v |= (config_read(pci, addr + i, 1) & 0xff) << 8 * i;
 		return v;
 	}
 	pthread_mutex_lock(&pci->lock);
 	struct pci_device *pd = find(pci, addr);
-	if (!pd)
-		v = UINT32_MAX;
-	else if (off < PCI_CONFIG_LEN)
+	if (pd && off < PCI_CONFIG_LEN)
 		v = pci_config_load(pd, off & ~3u) >> 8 * (off & 3);
 	bool window = pd && pd->window && off == pd->window;
 	pthread_mutex_unlock(&pci->lock);

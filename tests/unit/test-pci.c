@@ -40,12 +40,13 @@ START_TEST(nobody_else_is_there)
 }
 END_TEST
 
-START_TEST(the_extended_space_of_a_function_is_empty)
+START_TEST(a_function_has_no_extended_space)
 {
 	for (uint32_t off = PCI_CONFIG_LEN; off < 4096; off += 4)
-		ck_assert_uint_eq(read_ecam(off, 4), 0);
-	ck_assert_uint_eq(read_ecam(PCI_CONFIG_LEN - 2, 4) >> 16, 0); /* over its end */
-	ck_assert_uint_eq(read_ecam(4095, 4) & 0xff, 0);              /* into the next function */
+		ck_assert_uint_eq(read_ecam(off, 4), UINT32_MAX);
+	/* Over the end of what it has, and into the next function. */
+	ck_assert_uint_eq(read_ecam(PCI_CONFIG_LEN - 2, 4), 0xffff0000);
+	ck_assert_uint_eq(read_ecam(4095, 4), UINT32_MAX);
 }
 END_TEST
 
@@ -136,7 +137,7 @@ START_TEST(a_function_has_its_header)
 	ck_assert_uint_eq(conf1_read(8, PCI_INTERRUPT_LINE, 1), GSI_FIRST + 1);
 	for (uint32_t reg = 0; reg < 4096; reg++)
 		ck_assert_uint_eq(read_ecam(1 << 15 | reg, 1),
-				  reg < 256 ? conf1_read(8, reg, 1) : 0);
+				  reg < 256 ? conf1_read(8, reg, 1) : 0xff);
 	func_remove(&f);
 	ck_assert_uint_eq(conf1_read(8, PCI_VENDOR_ID, 4), ONES);
 }
@@ -291,7 +292,7 @@ START_TEST(accesses_that_cross_are_bytes)
 		0x00550000); /* its last bytes are in the next dword */
 	ck_assert_uint_eq(cfg_in(&f.pd, PCI_CACHE_LINE_SIZE, 1), 0x55);
 	/* From the end of a function to an absent one, from that to the next slot. */
-	ck_assert_uint_eq(cfg_in(&f.pd, 4094, 4), 0xffff0000);
+	ck_assert_uint_eq(cfg_in(&f.pd, 4094, 4), UINT32_MAX);
 	ck_assert_uint_eq(cfg_in(&f.pd, 0x7ffe, 4), 0x1af4ffff);
 	/* From the last byte of ECAM, and eight at once. */
 	ck_assert_uint_eq(read_ecam(0xffffe, 4), ONES);
@@ -463,7 +464,7 @@ UNIT_SUITE("pci", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_host_bridge_answers_both_ways);
 	tcase_add_test(tc, nobody_else_is_there);
-	tcase_add_test(tc, the_extended_space_of_a_function_is_empty);
+	tcase_add_test(tc, a_function_has_no_extended_space);
 	tcase_add_test(tc, the_address_register_takes_dwords_only);
 	tcase_add_test(tc, only_masked_bits_change);
 	tcase_add_test(tc, the_reset_register_resets);
