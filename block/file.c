@@ -180,6 +180,7 @@ static uint64_t queue_value(dev_t dev, const char *name)
 static void probe_discard(struct blk_file *f)
 {
 	struct stat st;
+	int ret;
 
 	if (f->readonly)
 		return;
@@ -195,8 +196,11 @@ static void probe_discard(struct blk_file *f)
 		return;
 	}
 	/* Behind the end there is nothing that could be lost. */
-	f->discard = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			       (off_t)align_up(f->size + SECTOR_MAX, SECTOR_MAX), SECTOR_MAX) == 0;
+	do
+		ret = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				(off_t)align_up(f->size + SECTOR_MAX, SECTOR_MAX), SECTOR_MAX);
+	while (ret < 0 && errno == EINTR);
+	f->discard = ret == 0;
 	f->no_punch = !f->discard;
 }
 

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
-#include <limits.h>
-#include <linux/falloc.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 
 #include <lkvm/util.h>
 
 #include "iov.h"
 #include "pool.h"
 #include "raw.h"
+#include "step.h"
 #include "uring.h"
 
 /* Bounce buffers of a channel, for direct I/O from and to buffers that are not aligned. */
@@ -21,22 +19,6 @@
 
 /* What a file system in memory serves on the loop; more would keep others on the loop waiting. */
 #define INLINE_MAX MIB
-
-/* Where a request stands. */
-enum step {
-	STEP_TRANSFER, /* a part of a read or write */
-	STEP_SYNC,     /* a flush, or the end of what must be stable */
-	STEP_DISCARD,
-	STEP_PUNCH,      /* zeroes, by freeing the blocks */
-	STEP_ZERO_RANGE, /* zeroes, by keeping them */
-	STEP_ZERO_WRITE, /* a part of zeroes, by writing them */
-};
-
-/* The step would have blocked where it was tried: it needs a thread. */
-#define STEP_BLOCKS 0x100u
-
-/* What advance() says of a request that needs another step. */
-#define MORE 1
 
 struct raw {
 	struct blk_backend be;
@@ -71,173 +53,18 @@ static struct raw_channel *channel_of(const struct blk_request *r)
 	return container_of(r->channel, struct raw_channel, ch);
 }
 
-static bool is_write(const struct blk_request *r)
-{
-	return r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES || r->op == BLK_DISCARD;
-}
-
-static uint64_t rest_of(const struct blk_request *r)
-{
-	return r->len - r->progress;
-}
-
-/* Steps as system calls. */
-
 static void describe(struct blk_request *r, struct blk_io *io)
 {
-	const struct blk_file *f = &channel_of(r)->raw->file;
-
-	*io = (struct blk_io){ .fd = f->fd, .off = r->off, .len = r->len };
-	switch (r->step & ~STEP_BLOCKS) {
-	case STEP_TRANSFER:
-	case STEP_ZERO_WRITE:
-		io->kind = r->op == BLK_READ ? BLK_IO_READ : BLK_IO_WRITE;
-		/* Zeros are made stable by a step of its own. */
-		io->flags = r->op == BLK_WRITE && r->fua ? RWF_DSYNC : 0;
-		io->off += r->progress;
-		io->len = rest_of(r);
-		io->iov = r->one.iov_base ? &r->one : r->iov;
-		io->iov_nr = r->one.iov_base ? 1 : MIN(r->iov_nr, (unsigned int)IOV_MAX);
-		break;
-	case STEP_SYNC:
-		io->kind = BLK_IO_SYNC;
-		break;
-	case STEP_DISCARD:
-		io->kind = f->device ? BLK_IO_DISCARD : BLK_IO_FALLOCATE;
-		io->flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-		break;
-	case STEP_PUNCH:
-		io->kind = BLK_IO_FALLOCATE;
-		io->flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-		break;
-	case STEP_ZERO_RANGE:
-		io->kind = BLK_IO_FALLOCATE;
-		io->flags = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
-		break;
-	}
+	blk_step_describe(&channel_of(r)->raw->file, r, io);
 }
 
-/* The first step of a request, or what it is done with at once. */
-static int first_step(const struct blk_file *f, struct blk_request *r)
-{
-	if (is_write(r) && f->readonly)
-		return -EROFS;
-	if (r->op != BLK_FLUSH && r->len == 0)
-		return 0;
-	switch (r->op) {
-	case BLK_READ:
-	case BLK_WRITE:
-		r->step = STEP_TRANSFER;
-		break;
-	case BLK_FLUSH:
-		if (f->flush_failed)
-			return -EIO;
-		r->step = STEP_SYNC;
-		break;
-	case BLK_DISCARD:
-		if (!f->discard)
-			return 0;
-		r->step = STEP_DISCARD;
-		break;
-	case BLK_WRITE_ZEROES:
-		r->step = r->unmap && !f->no_punch ? STEP_PUNCH
-			  : !f->no_zero_range      ? STEP_ZERO_RANGE
-						   : STEP_ZERO_WRITE;
-		break;
-	}
-	return MORE;
-}
-
-/* What a step's end means for its request: MORE, 0 or -errno. */
-
-static int end_transfer(struct blk_file *f, struct blk_request *r)
-{
-	if (r->res == -EIO && r->op == BLK_WRITE && r->fua)
-		/* It may have been told of an earlier write, which the next flush would not be. */
-		f->flush_failed = true;
-	if (r->res < 0)
-		return (int)r->res;
-	/* A read that ends here met the end of a file that was truncated under us. */
-	if (r->res == 0)
-		return -EIO;
-	if (r->step == STEP_TRANSFER) {
-		struct blk_iov v = { r->iov, r->iov_nr };
-
-		if (r->bounce && r->op == BLK_READ)
-			blk_iov_write(v, r->bounce, (uint64_t)r->res);
-		blk_iov_advance(&v, (uint64_t)r->res);
-		r->iov = v.iov;
-		r->iov_nr = v.nr;
-	}
-	r->progress += (uint64_t)r->res;
-	if (rest_of(r) > 0)
-		return MORE;
-	if (r->step == STEP_ZERO_WRITE && r->fua) {
-		r->step = STEP_SYNC;
-		return MORE;
-	}
-	return 0;
-}
-
-static int end_sync(struct blk_file *f, const struct blk_request *r)
-{
-	if (r->res == 0)
-		return 0;
-	/* The kernel tells a failed write-back once; a flush that follows would say that all is well. */
-	if (!atomic_exchange(&f->flush_failed, true))
-		log_error(f->log,
-			  "disk %s: the host failed to make writes stable (%s); from now on each "
-			  "flush fails",
-			  f->path, strerrordesc_np((int)-r->res));
-	return (int)r->res;
-}
-
-static bool unsupported(int64_t res)
-{
-	/* EINVAL: a device whose sectors are larger than the disk's blocks. */
-	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY || res == -EINVAL;
-}
-
-static int end_range(struct blk_file *f, struct blk_request *r)
-{
-	if (!unsupported(r->res) || r->step == STEP_DISCARD) {
-		/* A discard is a hint, which a device need not take. */
-		if (r->res < 0 && !unsupported(r->res))
-			return (int)r->res;
-		r->step = STEP_SYNC;
-		return r->fua ? MORE : 0;
-	}
-	if (r->step == STEP_PUNCH) {
-		f->no_punch |= r->res == -EOPNOTSUPP;
-		r->step = f->no_zero_range ? STEP_ZERO_WRITE : STEP_ZERO_RANGE;
-	} else {
-		f->no_zero_range |= r->res == -EOPNOTSUPP;
-		r->step = STEP_ZERO_WRITE;
-	}
-	return MORE;
-}
-
+/* BLK_STEP_MORE, or what the request is done with. */
 static int advance(struct blk_request *r)
 {
 	struct raw_channel *rc = channel_of(r);
-	struct blk_file *f = &rc->raw->file;
-	/* Not again when a thread was told so: it could not be started. */
-	bool blocked = r->res == -EAGAIN && !(r->step & STEP_BLOCKS);
-	int ret;
+	int ret = blk_step_end(&rc->raw->file, r);
 
-	r->step &= ~STEP_BLOCKS;
-	if (r->res == -EINTR || blocked) {
-		r->step |= blocked ? STEP_BLOCKS : 0;
-		ret = MORE;
-	} else if (r->step == STEP_TRANSFER || r->step == STEP_ZERO_WRITE) {
-		ret = end_transfer(f, r);
-	} else if (r->step == STEP_SYNC) {
-		/* A cancel is no failure of the host's. */
-		ret = r->res == -ECANCELED ? -ECANCELED : end_sync(f, r);
-	} else {
-		ret = end_range(f, r);
-	}
-	return ret == MORE && r->epoch != rc->epoch ? -ECANCELED : ret;
+	return ret == BLK_STEP_MORE && r->epoch != rc->epoch ? -ECANCELED : ret;
 }
 
 /* Bounce buffers and zeros. */
@@ -277,32 +104,36 @@ static void finish(struct blk_request *r, int ret)
 	r->done(r, ret);
 }
 
+static int prepare_zeros(struct raw_channel *rc, struct blk_request *r)
+{
+	if (!rc->zeros) {
+		void *p = mmap(NULL, ZEROS_LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			return -ENOMEM;
+		rc->zeros = p;
+	}
+	r->one = (struct iovec){ rc->zeros, MIN(blk_step_rest(r), ZEROS_LEN) };
+	return 0;
+}
+
 /* The buffer of a step that has its own. Returns 0, -EAGAIN when it has to wait for one, or -errno. */
 static int prepare(struct raw_channel *rc, struct blk_request *r)
 {
 	struct blk_iov v = { r->iov, r->iov_nr };
 	uint32_t align = rc->raw->file.direct_align;
+	uint32_t step = r->step & ~BLK_STEP_BLOCKS;
 
 	r->one = (struct iovec){ 0 };
-	if (r->step == STEP_ZERO_WRITE) {
-		if (!rc->zeros) {
-			void *p = mmap(NULL, ZEROS_LEN, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				       0);
-
-			if (p == MAP_FAILED)
-				return -ENOMEM;
-			rc->zeros = p;
-		}
-		r->one = (struct iovec){ rc->zeros, MIN(rest_of(r), ZEROS_LEN) };
-		return 0;
-	}
-	if (r->step != STEP_TRANSFER || !align || (!r->bounce && blk_iov_aligned(v, align)))
+	if (step == BLK_STEP_ZERO_WRITE)
+		return prepare_zeros(rc, r);
+	if (step != BLK_STEP_TRANSFER || !align || (!r->bounce && blk_iov_aligned(v, align)))
 		return 0;
 	if (!r->bounce)
 		r->bounce = bounce_get(rc);
 	if (!r->bounce)
 		return rc->bounces_made > 0 ? -EAGAIN : -ENOMEM;
-	r->one = (struct iovec){ r->bounce, MIN(rest_of(r), BOUNCE_LEN) };
+	r->one = (struct iovec){ r->bounce, MIN(blk_step_rest(r), BOUNCE_LEN) };
 	if (r->op == BLK_WRITE)
 		blk_iov_read(v, r->bounce, r->one.iov_len);
 	return 0;
@@ -314,7 +145,7 @@ static void step_done(struct blk_request *r)
 {
 	int ret = advance(r);
 
-	if (ret == MORE)
+	if (ret == BLK_STEP_MORE)
 		blk_list_add(&channel_of(r)->queue, r);
 	else
 		finish(r, ret);
@@ -339,9 +170,9 @@ static bool run_inline(struct raw_channel *rc, struct blk_request *r)
 	struct blk_file *f = &rc->raw->file;
 	struct blk_io io;
 
-	if (rc->raw->tuning.no_inline || (r->step & STEP_BLOCKS))
+	if (rc->raw->tuning.no_inline || (r->step & BLK_STEP_BLOCKS))
 		return false;
-	if (f->memory && rest_of(r) <= INLINE_MAX) {
+	if (f->memory && blk_step_rest(r) <= INLINE_MAX) {
 		describe(r, &io);
 		r->res = blk_io_run(&io);
 		return true;
@@ -375,11 +206,11 @@ static void open_uring(struct raw_channel *rc)
 static bool push(struct raw_channel *rc, struct blk_request *r)
 {
 	struct blk_file *f = &rc->raw->file;
-	bool ioctl = r->step == STEP_DISCARD && f->device;
+	bool ioctl = r->step == BLK_STEP_DISCARD && f->device; /* io_uring has it not */
 
 	if (!rc->uring && !rc->no_uring)
 		open_uring(rc);
-	if (rc->uring && !(r->step & STEP_BLOCKS) && !ioctl)
+	if (rc->uring && !(r->step & BLK_STEP_BLOCKS) && !ioctl)
 		return blk_uring_push(rc->uring, r);
 	if (!rc->pool)
 		rc->pool = blk_pool_new(rc->ch.loop, &io_user, rc);
@@ -405,7 +236,7 @@ static bool start(struct raw_channel *rc, struct blk_request *r)
 			return push(rc, r);
 		if (ret == 0)
 			ret = advance(r);
-	} while (ret == MORE);
+	} while (ret == BLK_STEP_MORE);
 	finish(r, ret);
 	return true;
 }
@@ -470,8 +301,8 @@ static void raw_submit(struct blk_channel *ch, struct blk_request *r)
 	r->epoch = rc->epoch;
 	r->progress = 0;
 	r->bounce = NULL;
-	ret = first_step(&rc->raw->file, r);
-	if (ret == MORE)
+	ret = blk_step_first(&rc->raw->file, r);
+	if (ret == BLK_STEP_MORE)
 		blk_list_add(&rc->queue, r);
 	else
 		r->done(r, ret);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: block/fault.c block/fault-plan.c block/iov.c block/raw.c block/file.c block/magic.c block/lock.c block/io.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c tests/mock/crash-disk.c
+// LINK: block/fault.c block/fault-plan.c block/iov.c block/raw.c block/step.c block/file.c block/magic.c block/lock.c block/io.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c tests/mock/crash-disk.c
 // LIBS: -Wl,--wrap=fdatasync -Wl,--wrap=pwritev64v2 -Wl,--wrap=fallocate64
 /*
  * Cuts of power. The crash-simulating disk against its own promises, then what a layer above it may not

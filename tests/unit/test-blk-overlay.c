@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: block/open.c block/overlay.c block/fault.c block/fault-plan.c block/raw.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c tests/mock/crash-disk.c
+// LINK: block/open.c block/overlay.c block/fault.c block/fault-plan.c block/raw.c block/step.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c tests/mock/crash-disk.c
 /* Ephemeral overlays, and what the option of a disk becomes. */
 #include "unit.h"
 

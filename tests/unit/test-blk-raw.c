@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: block/raw.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c
+// LINK: block/raw.c block/step.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c
 // LIBS: -Wl,--wrap=fdatasync -Wl,--wrap=fallocate64 -Wl,--wrap=fcntl64
 /* Opening images: what is refused and how, locks, sizes; and what becomes of a host that fails. */
 #include "unit.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: block/open.c block/overlay.c block/fault.c block/fault-plan.c block/raw.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c
+// LINK: block/open.c block/overlay.c block/fault.c block/fault-plan.c block/raw.c block/step.c block/file.c block/magic.c block/lock.c block/io.c block/iov.c block/pool.c block/uring.c util/loop.c util/log.c util/err.c util/util.c util/thread.c tests/mock/disk-user.c
 // LIBS: -Wl,--wrap=open64 -Wl,--wrap=fstat64 -Wl,--wrap=fcntl64 -Wl,--wrap=ftruncate64 -Wl,--wrap=pread64 -Wl,--wrap=preadv64v2 -Wl,--wrap=pwritev64v2 -Wl,--wrap=fallocate64 -Wl,--wrap=fdatasync -Wl,--wrap=calloc -Wl,--wrap=strdup -Wl,--wrap=posix_memalign -Wl,--wrap=mmap64 -Wl,--wrap=pthread_create -Wl,--wrap=dlopen -Wl,--wrap=dlsym -Wl,--wrap=epoll_ctl
 /*
  * The n-th call to the host fails, for n = 1, 2, ... until a whole run makes fewer. Whatever happens,
@@ -32,8 +32,8 @@
 
 /* Counts down to the call that fails; below 1 nothing does. */
 static _Atomic int left;
-/* Only calls that may be interrupted are counted, and that is what happens to them. */
-static bool interrupt;
+/* Only calls that can end with this error, which passes, are counted: EINTR or EAGAIN; 0: all calls. */
+static int passing;
 
 static bool hit(void)
 {
@@ -42,7 +42,7 @@ static bool hit(void)
 
 static bool fails(int error)
 {
-	if (interrupt || !hit())
+	if (passing || !hit())
 		return false;
 	errno = error;
 	return true;
@@ -51,9 +51,18 @@ static bool fails(int error)
 /* For calls that may be interrupted. */
 static bool fails_or_eintr(int error)
 {
+	if (passing == EAGAIN || !hit())
+		return false;
+	errno = passing ? passing : error;
+	return true;
+}
+
+/* And those of requests, which may find that they would block. */
+static bool fails_or_passes(int error)
+{
 	if (!hit())
 		return false;
-	errno = interrupt ? EINTR : error;
+	errno = passing ? passing : error;
 	return true;
 }
 
@@ -79,17 +88,17 @@ WRAP(ssize_t, pread64, (int fd, void *buf, size_t len, off_t off))
 
 WRAP(ssize_t, preadv64v2, (int fd, const struct iovec *iov, int nr, off_t off, int flags))
 {
-	return fails_or_eintr(EIO) ? -1 : __real_preadv64v2(fd, iov, nr, off, flags);
+	return fails_or_passes(EIO) ? -1 : __real_preadv64v2(fd, iov, nr, off, flags);
 }
 
 WRAP(ssize_t, pwritev64v2, (int fd, const struct iovec *iov, int nr, off_t off, int flags))
 {
-	return fails_or_eintr(ENOSPC) ? -1 : __real_pwritev64v2(fd, iov, nr, off, flags);
+	return fails_or_passes(ENOSPC) ? -1 : __real_pwritev64v2(fd, iov, nr, off, flags);
 }
 
 WRAP(int, fallocate64, (int fd, int mode, off_t off, off_t len))
 {
-	return fails_or_eintr(ENOSPC) ? -1 : __real_fallocate64(fd, mode, off, len);
+	return fails_or_passes(ENOSPC) ? -1 : __real_fallocate64(fd, mode, off, len);
 }
 
 WRAP(int, fdatasync, (int fd))
@@ -169,7 +178,7 @@ static int my_register(struct io_uring *ring, const int *fds, unsigned int nr)
 
 static int my_submit(struct io_uring *ring)
 {
-	return fails_or_eintr(EAGAIN) ? -errno : real_submit(ring);
+	return fails_or_passes(EAGAIN) ? -errno : real_submit(ring);
 }
 
 WRAP(void *, dlsym, (void *lib, const char *name))
@@ -291,17 +300,16 @@ static void sweep(const struct setting *s)
 	for (n = 1; run(s, n, &opened); n++) {
 		ck_assert_uint_eq(user_fds(), fds);
 		failures += !opened || bad_requests > 0;
-		if (interrupt)
-			ck_assert_msg(opened && bad_requests == 0, "EINTR of call %d is an error",
-				      n);
+		if (passing)
+			ck_assert_msg(opened && bad_requests == 0, "call %d", n);
 		/* io_uring's own threads come and go as the kernel likes. */
 		if (s->tuning.threads && n > 1)
 			ck_assert_uint_eq(user_tasks(), tasks);
 		tasks = user_tasks();
 		ck_assert_int_lt(n, 2000);
 	}
-	ck_assert_int_gt(n, interrupt ? 3 : 15);
-	ck_assert(interrupt || failures > 5);
+	ck_assert_int_gt(n, passing ? 3 : 15);
+	ck_assert(passing || failures > 5);
 	user_release(&u);
 	unlink(path);
 }
@@ -314,7 +322,14 @@ END_TEST
 
 START_TEST(each_call_is_interrupted_once)
 {
-	interrupt = true;
+	passing = EINTR;
+	sweep(&settings[_i]);
+}
+END_TEST
+
+START_TEST(each_call_would_block_once)
+{
+	passing = EAGAIN;
 	sweep(&settings[_i]);
 }
 END_TEST
@@ -324,4 +339,5 @@ UNIT_SUITE("blk-sweep", {
 
 	tcase_add_loop_test(tc, each_call_fails_once, 0, n);
 	tcase_add_loop_test(tc, each_call_is_interrupted_once, 0, n);
+	tcase_add_loop_test(tc, each_call_would_block_once, 0, n);
 })
