@@ -13,6 +13,8 @@ extern _Atomic uint64_t mock_clock_skew; /* ns that are added */
 extern _Atomic uint64_t
 	mock_clock_step; /* ns by which the skew grows with every look at the clock */
 
+extern _Atomic uint64_t mock_clock_frozen; /* if not 0: what it says, whatever the host's does */
+
 uint64_t util_now_ns(void);
 uint64_t mock_real_now_ns(void);
 
