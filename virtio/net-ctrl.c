@@ -28,18 +28,18 @@ enum { UNICAST, MULTICAST };
 #define VLAN_MASK  0xfff
 
 /*
- * A sequence lock: who reads while somebody writes reads again. All words are atomic; the fences pair a
- * word with the sequence number around it.
+ * A sequence lock: who reads while somebody writes reads again. All words are atomic. Stores stay between the
+ * two steps of the writer's, which acquires with the first; the reader acquires with each load, so its second look
+ * at the number comes last.
  */
 static void filter_begin(struct virtio_net_filter *f)
 {
-	atomic_fetch_add_explicit(&f->seq, 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_fetch_add(&f->seq, 1);
 }
 
 static void filter_end(struct virtio_net_filter *f)
 {
-	atomic_fetch_add_explicit(&f->seq, 1, memory_order_seq_cst);
+	atomic_fetch_add(&f->seq, 1);
 }
 
 static void set_modes(struct virtio_net *n, uint32_t clear, uint32_t set)
@@ -67,10 +67,10 @@ void net_filter_reset(struct virtio_net *n, uint64_t features)
 
 static bool in_table(struct virtio_net_filter *f, unsigned int kind, uint64_t mac)
 {
-	uint32_t nr = atomic_load_explicit(&f->macs_nr[kind], memory_order_relaxed);
+	uint32_t nr = atomic_load_explicit(&f->macs_nr[kind], memory_order_acquire);
 
 	for (uint32_t i = 0; i < MIN(nr, (uint32_t)VIRTIO_NET_MACS); i++)
-		if (atomic_load_explicit(&f->macs[kind][i], memory_order_relaxed) == mac)
+		if (atomic_load_explicit(&f->macs[kind][i], memory_order_acquire) == mac)
 			return true;
 	return false;
 }
@@ -86,7 +86,7 @@ static bool mac_passes(struct virtio_net *n, uint32_t modes, uint64_t mac)
 		return !(modes & NOMULTI) &&
 		       ((modes & (ALLMULTI | MULTI_FULL)) || in_table(f, MULTICAST, mac));
 	return !(modes & NOUNI) && ((modes & (ALLUNI | UNI_FULL)) ||
-				    mac == atomic_load_explicit(&n->mac, memory_order_relaxed) ||
+				    mac == atomic_load_explicit(&n->mac, memory_order_acquire) ||
 				    in_table(f, UNICAST, mac));
 }
 
@@ -95,12 +95,12 @@ static bool vlan_passes(struct virtio_net_filter *f, const uint8_t *frame, unsig
 	if (len < NET_ETH_LEN + NET_TAG_LEN || (frame[12] << 8 | frame[13]) != ETH_TAGGED)
 		return true;
 	unsigned int id = (frame[14] << 8 | frame[15]) & VLAN_MASK;
-	return atomic_load_explicit(&f->vlans[id / 64], memory_order_relaxed) >> id % 64 & 1;
+	return atomic_load_explicit(&f->vlans[id / 64], memory_order_acquire) >> id % 64 & 1;
 }
 
 static bool passes(struct virtio_net *n, const uint8_t *frame, unsigned int len)
 {
-	uint32_t modes = atomic_load_explicit(&n->filter.modes, memory_order_relaxed);
+	uint32_t modes = atomic_load_explicit(&n->filter.modes, memory_order_acquire);
 
 	if (modes & PROMISC)
 		return true;
@@ -117,7 +117,6 @@ bool net_filter_passes(struct virtio_net *n, const uint8_t *frame, unsigned int 
 	do {
 		seq = atomic_load_explicit(&f->seq, memory_order_acquire);
 		yes = passes(n, frame, len);
-		atomic_thread_fence(memory_order_acquire);
 	} while ((seq & 1) || atomic_load_explicit(&f->seq, memory_order_relaxed) != seq);
 	return yes;
 }

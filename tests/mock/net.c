@@ -233,11 +233,18 @@ void mock_net_clear(struct mock_net *m)
 	pthread_mutex_unlock(&m->lock);
 }
 
+void mock_net_drop(struct mock_net *m)
+{
+	pthread_mutex_lock(&m->lock);
+	for (unsigned int i = 0; i < NET_PORTS_MAX; i++)
+		drop_in(&m->port[i]);
+	pthread_mutex_unlock(&m->lock);
+}
+
 void mock_net_release(struct mock_net *m)
 {
 	mock_net_clear(m);
-	for (unsigned int i = 0; i < NET_PORTS_MAX; i++)
-		drop_in(&m->port[i]);
+	mock_net_drop(m);
 	pthread_mutex_destroy(&m->lock);
 }
 

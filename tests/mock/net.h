@@ -58,6 +58,8 @@ bool mock_net_inject(struct mock_net *m, unsigned int port, const uint8_t *heade
 void mock_net_set_full(struct mock_net *m, bool full);
 void mock_net_set_carrier(struct mock_net *m, bool up);
 unsigned int mock_net_waiting(struct mock_net *m, unsigned int port);
+/* Forgets what waits for the guest. */
+void mock_net_drop(struct mock_net *m);
 /* Forgets what was sent. */
 void mock_net_clear(struct mock_net *m);
 

@@ -122,9 +122,7 @@ void netbench_up(struct netbench *b, uint64_t features)
 
 	netbench_reset(b);
 	/* What nobody took is not this driver's. */
-	for (unsigned int i = 0; i < NET_PORTS_MAX; i++)
-		while (b->be.port[i].in_nr)
-			free(b->be.port[i].in[--b->be.port[i].in_nr].bytes);
+	mock_net_drop(&b->be);
 	mock_net_clear(&b->be);
 	MUST(drv_negotiate(&b->d, features));
 	queues = (uint16_t)(netbench_ctrl(b) + (features & NF(CTRL_VQ) ? 1 : 0));
