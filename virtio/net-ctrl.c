@@ -339,6 +339,13 @@ static void answer(struct virtio_net *n, uint8_t ack)
 	vq_push(n->ctrl.vq, &n->ctrl.chain, used);
 }
 
+/* To the command that waited, as soon as every pair has seen it: from its post, or a kick before that. */
+static void answer_seen(struct virtio_net *n)
+{
+	if (n->ctrl.pending && !atomic_load(&n->ctrl.unseen))
+		answer(n, ACK_OK);
+}
+
 bool net_ctrl_kick(struct virtio_net *n, struct virtqueue *vq)
 {
 	struct virtio_net_ctrl *ctrl = &n->ctrl;
@@ -346,6 +353,7 @@ bool net_ctrl_kick(struct virtio_net *n, struct virtqueue *vq)
 	/* Another one only after a reset, when no pair reads it. */
 	if (ctrl->vq != vq)
 		ctrl->vq = vq;
+	answer_seen(n);
 	while (!atomic_load(&ctrl->unseen) && vq_pop(vq, &ctrl->chain)) {
 		/* Without a place for the answer nothing is done (HD-204). */
 		if (!ctrl->chain.in_len) {
@@ -370,11 +378,6 @@ static void on_seen(struct loop_post *post)
 {
 	struct virtio_net *n = container_of(post, struct virtio_net, ctrl.seen);
 
-	/* A queue that was reset meanwhile may have asked for the next change. */
-	if (atomic_load(&n->ctrl.unseen))
-		return;
-	if (n->ctrl.pending)
-		answer(n, ACK_OK);
 	virtio_queue_serve(n->ctrl.vq);
 }
 

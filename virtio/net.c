@@ -161,14 +161,14 @@ static void net_queue_state(struct virtio_device *vd, struct virtqueue *vq, bool
 	struct virtio_net *n = vd->priv;
 	uint64_t features = atomic_load(&n->features);
 
-	/* A queue that is given back before the device ever ran has nothing. */
-	if (!features)
-		return;
 	if (is_ctrl(n, features, vq->index)) {
 		if (!on)
 			net_ctrl_stopped(n);
 		return;
 	}
+	/* One that is given back before the device ran, when no features say what it is. */
+	if (vq->index / 2 >= n->pairs_max)
+		return;
 	struct virtio_net_pair *p = &n->pair[vq->index / 2];
 	atomic_store(vq->index % 2 ? &p->tx_runs : &p->rx_runs, on);
 	if (!on && vq->index % 2)

@@ -518,6 +518,12 @@ START_TEST(pairs_answer_comes_last)
 			netbench_up(&b, ALL & ~NF(MQ));
 			ck_assert_uint_eq(rx_mode(PROMISC, 1), OK);
 		} else {
+			/* A kick may come first when the last pair has seen it. */
+			for (unsigned int i = 0; i < 4; i++) {
+				loop_post_cancel(b.b.loops[0], &b.n.pair[i].sync);
+				b.n.pair[i].sync.fn(&b.n.pair[i].sync);
+			}
+			virtio_queue_serve(&b.n.vd.vqs[8]);
 			netbench_settle(&b);
 			ck_assert(ring_get(r, &id, &len) && len == 1);
 			ck_assert(ring_get(r, &id, &len) && len == 1);

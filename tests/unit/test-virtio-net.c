@@ -161,6 +161,15 @@ START_TEST(queues_follow_the_features)
 	drv_notify(&b.d, 2);
 	netbench_settle(&b);
 	ck_assert_uint_eq(ring_used_idx(&b.d.rings[2]), 0);
+	/* Enabled, and given back before DRIVER_OK. */
+	netbench_reset(&b);
+	ck_assert(drv_negotiate(&b.d, ALL));
+	for (uint16_t q = 0; q < 9; q++) {
+		ring_make(&b.d, q, NETBENCH_RING);
+		ring_enable(&b.d.rings[q]);
+	}
+	netbench_reset(&b);
+	netbench_up(&b, ALL);
 	/* More than there can be with these features is not listened to. */
 	drv_notify(&b.d, 9);
 	drv_notify(&b.d, 0xffff);
