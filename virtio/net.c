@@ -208,7 +208,7 @@ static void net_config_write(struct virtio_device *vd, uint32_t off, const void 
 {
 	struct virtio_net *n = vd->priv;
 
-	if (!vd->legacy || off >= sizeof(n->legacy_mac))
+	if (vd->iface != VIRTIO_IFACE_LEGACY || off >= sizeof(n->legacy_mac))
 		return;
 	memcpy(n->legacy_mac + off, buf, MIN(len, sizeof(n->legacy_mac) - off));
 	if (off + len >= sizeof(n->legacy_mac) && mac_is_station(mac_of(n->legacy_mac)))
