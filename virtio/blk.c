@@ -306,7 +306,7 @@ static void serve(struct blk_req *r)
 	}
 	int status = process(r, le32toh(h.type), le64toh(h.sector));
 	if (status != PENDING)
-		finish(r, (uint8_t)status, status == S_OK ? r->written : 0);
+		finish(r, (uint8_t)status, r->written);
 }
 
 /* --- the ring --- */

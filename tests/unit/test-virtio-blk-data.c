@@ -705,6 +705,20 @@ START_TEST(without_bus_mastering_the_status_waits_too)
 		ck_assert_uint_eq(blk_wait(&b, 0, &held[i]), BLKS_OK);
 }
 
+START_TEST(taken_apart_right_after_a_reset)
+{
+	blkbench_up(&b, BLK_ALL);
+	hold(0, 2);
+	/* Nobody runs the loop meanwhile: what it was asked for is taken back. */
+	drv_set_status(&b.d, 0);
+	drv_release(&b.d);
+	ck_assert(virtio_blk_release(&b.blk));
+	bench_turn(&b.n);
+	testdisk_release(&b.disk);
+	bench_release(&b.n);
+	setup();
+}
+
 /* --- making one --- */
 
 START_TEST(options_that_cannot_be)
@@ -734,6 +748,24 @@ START_TEST(options_that_cannot_be)
 		ck_assert_ptr_nonnull(strstr(err.msg, bad[i].what));
 	}
 	ck_assert_uint_eq(d.channels_nr, 0);
+	testdisk_release(&d);
+}
+
+START_TEST(a_serial_of_any_length)
+{
+	static char serial[4096];
+	struct testdisk d;
+	struct virtio_blk_opts o = {
+		.backend = &d.be, .queues = 1, .queue_size = 16, .serial = serial
+	};
+	struct virtio_blk *blk = malloc(sizeof(*blk));
+	struct err err = ERR_INIT;
+
+	memset(serial, 's', sizeof(serial) - 1);
+	testdisk_init(&d, &(struct blk_info){ .size = 65536, .block_size = 512 });
+	ck_assert_int_eq(virtio_blk_init(blk, &o, &b.n.a.gm, &b.n.log, b.n.loops, 1, &err), 0);
+	ck_assert(virtio_blk_release(blk));
+	free(blk);
 	testdisk_release(&d);
 }
 
@@ -784,6 +816,8 @@ UNIT_SUITE("virtio-blk-data", {
 	tcase_add_test(tc, a_shared_channel_is_cancelled_with_the_device_only);
 	tcase_add_test(tc, a_fault_with_requests_out);
 	tcase_add_test(tc, without_bus_mastering_the_status_waits_too);
+	tcase_add_test(tc, taken_apart_right_after_a_reset);
 	tcase_add_test(tc, options_that_cannot_be);
+	tcase_add_test(tc, a_serial_of_any_length);
 	tcase_add_test(tc, a_channel_that_cannot_be_had);
 })

@@ -82,10 +82,14 @@ static struct blk_cmd slot(uint32_t type, uint64_t sector)
 
 /* --- K --- */
 
+static const uint32_t types[] = { BLKT_IN,      BLKT_OUT,    BLKT_FLUSH, BLKT_ID,
+				  BLKT_DISCARD, BLKT_ZEROES, 99 };
+
 static void short_headers(void)
 {
-	for (uint32_t len = 0; len < 16; len++) {
-		struct blk_cmd c = slot(BLKT_IN, 0);
+	for (uint32_t i = 0; i < 16 * ARRAY_SIZE(types); i++) {
+		uint32_t len = i % 16;
+		struct blk_cmd c = slot(types[i / 16], 0);
 		struct drv_buf bufs[] = { { c.header, len, false }, { c.status, 1, true } };
 
 		ck_assert_uint_eq(run_bufs(bufs, 2), 1);
@@ -100,9 +104,6 @@ static void short_headers(void)
 	}
 	ck_assert_uint_eq(b.disk.ops_nr, 0);
 }
-
-static const uint32_t types[] = { BLKT_IN,      BLKT_OUT,    BLKT_FLUSH, BLKT_ID,
-				  BLKT_DISCARD, BLKT_ZEROES, 99 };
 
 static void no_place_for_the_status(void)
 {

@@ -292,7 +292,8 @@ START_TEST(requests_are_read_once)
 	mine = arena_alloc(&b.n.a, 4096, 4096);
 	arena_permit(&b.n.a, mine, 4096);
 	MUST(pthread_create(&x.thread, NULL, rewrite, &x) == 0);
-	for (unsigned int i = 0; i < bench_rounds(400000); i++) {
+	/* On a busy host the other CPU may rest for long: until each outcome was seen. */
+	for (unsigned int i = 0; i < bench_rounds(400000) || !got[0] || !got[1] || !got[2]; i++) {
 		uint64_t deadline = mock_real_now_ns() + DEADLINE_NS, status = mine + 4000;
 		struct drv_buf bufs[] = { { mine, 16, false },
 					  { mine + 16, i % 2 ? 64 : 512, false },
@@ -319,8 +320,6 @@ START_TEST(requests_are_read_once)
 		got[s]++;
 	}
 	end_racer(&x);
-	for (unsigned int i = 0; i < 3; i++)
-		ck_assert_uint_gt(got[i], 0);
 	ck_assert_uint_eq(drv_status(&b.d), 0x0f);
 }
 

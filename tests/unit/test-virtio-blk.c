@@ -742,6 +742,40 @@ START_TEST(one_kick_and_one_flush_a_batch)
 	ck_assert_uint_eq(b.d.irqs.queue[0], irqs + 1);
 }
 
+START_TEST(ranges_done_at_once_take_one_kick)
+{
+	blkbench_up(&b, BLK_ALL);
+	b.disk.mode = TESTDISK_NOW;
+	for (unsigned int i = 0; i < 8; i++)
+		blk_range(&b, b.data + 16 * i, 8 * i, 1, 0);
+	uint32_t kicks = b.disk.channels[0].kicks;
+	check_status((struct blk_cmd){ .type = BLKT_ZEROES, .out = b.data, .out_len = 128 },
+		     BLKS_OK, 1);
+	ck_assert_uint_eq(b.disk.ops_nr, 8);
+	ck_assert_uint_eq(b.disk.channels[0].kicks, kicks + 1);
+}
+
+static uint16_t flags_seen;
+
+static void look_at_flags(struct testdisk *d, struct blk_request *r)
+{
+	(void)d, (void)r;
+	flags_seen = ring_used_flags(&b.d.rings[0]);
+}
+
+START_TEST(no_kicks_while_the_ring_is_emptied)
+{
+	ROW("SPL-41", "SPL-42", "SPL-43");
+	b.disk.on_submit = look_at_flags;
+	for (unsigned int i = 0; i < 2; i++) {
+		blkbench_up(&b, i ? BLK_ALL : BLK_ALL & ~VIRTIO_BIT(VIRTIO_F_EVENT_IDX));
+		check_status(cmd_in(0, 512), BLKS_OK, 513);
+		ck_assert_uint_eq(flags_seen, !i);
+		ck_assert_uint_eq(ring_used_flags(&b.d.rings[0]), 0);
+	}
+	b.disk.on_submit = NULL;
+}
+
 START_TEST(writable_memory_is_not_read)
 {
 	ROW("SPL-9");
@@ -789,5 +823,7 @@ UNIT_SUITE("virtio-blk", {
 	tcase_add_test(tc, an_image_without_a_cache_is_not_flushed);
 	tcase_add_test(tc, in_any_order);
 	tcase_add_test(tc, one_kick_and_one_flush_a_batch);
+	tcase_add_test(tc, ranges_done_at_once_take_one_kick);
+	tcase_add_test(tc, no_kicks_while_the_ring_is_emptied);
 	tcase_add_test(tc, writable_memory_is_not_read);
 })
