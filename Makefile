@@ -64,7 +64,7 @@ endif
 # Sources: every file of a folder belongs to the build.
 SRCS := $(wildcard *.c util/*.c block/*.c chr/*.c net/*.c hw/*.c virtio/*.c $(ARCHDIR)/*.c)
 OBJS := $(SRCS:%.c=$(O)/%.o)
-# Libraries are loaded at run time, when a kernel needs them: nothing but libc is linked.
+# Libraries are loaded at run time, when a kernel or a disk needs them: nothing but libc is linked.
 LIBS := -ldl
 
 .PHONY: all

@@ -48,10 +48,13 @@ static int open_path(struct blk_file *f, const struct blk_file_opts *o, struct e
 	 * block device that is mounted; it means nothing for a file.
 	 */
 	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	unsigned int waited_ms = 0;
 
 	flags |= o->ro ? O_RDONLY : O_RDWR | O_EXCL;
 	flags |= o->direct ? O_DIRECT : 0;
-	f->fd = open(o->path, flags);
+	do
+		f->fd = open(o->path, flags);
+	while (f->fd < 0 && errno == EBUSY && blk_lock_wait(&waited_ms));
 	if (f->fd < 0)
 		return refuse_open(o, errno, err);
 	/* Reads that would wait must wait. */

@@ -12,11 +12,8 @@
 
 #include "lock.h"
 
-/*
- * The kernel takes an io_uring apart after its process has ended, and until then the ring holds the file
- * and its lock. So a lock that no process has is waited for.
- */
-#define WAIT_MS      1000
+/* See blk_lock_wait(). A ring was seen to take 0.4 s. */
+#define WAIT_MS      1500
 #define WAIT_STEP_MS 10
 
 /* The head of a small file of /proc as a string; "" when it cannot be read. */
@@ -115,11 +112,15 @@ static int busy(long pid, const char *path, bool exclusive, struct err *err)
 	return -EBUSY;
 }
 
-static void wait_a_little(void)
+bool blk_lock_wait(unsigned int *waited_ms)
 {
 	struct timespec ts = { .tv_nsec = WAIT_STEP_MS * 1000000L };
 
+	if (*waited_ms >= WAIT_MS)
+		return false;
+	*waited_ms += WAIT_STEP_MS;
 	nanosleep(&ts, NULL);
+	return true;
 }
 
 int blk_lock(int fd, const char *path, bool exclusive, const struct log *log, struct err *err)
@@ -141,10 +142,8 @@ int blk_lock(int fd, const char *path, bool exclusive, const struct log *log, st
 			return 0;
 		}
 		pid = find_holder(fd);
-		if (pid || waited_ms >= WAIT_MS)
+		if (pid || !blk_lock_wait(&waited_ms))
 			return busy(pid, path, exclusive, err);
-		wait_a_little();
-		waited_ms += WAIT_STEP_MS;
 	}
 	return 0;
 }

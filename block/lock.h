@@ -21,4 +21,11 @@ int blk_lock(int fd, const char *path, bool exclusive, const struct log *log, st
 /* Others may have it from now on, even if the kernel still holds the open file for a moment. */
 void blk_unlock(int fd);
 
+/*
+ * The kernel takes an io_uring apart some time after its process was killed, and until then the ring holds
+ * the file, its lock and a device's exclusive use. So what no process has is waited for: true after a
+ * short wait, false when `*waited_ms`, which begins with 0, has come to its end.
+ */
+bool blk_lock_wait(unsigned int *waited_ms);
+
 #endif

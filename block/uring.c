@@ -27,6 +27,7 @@ struct uring_lib {
 	__typeof__(&io_uring_queue_init_params) init;
 	__typeof__(&io_uring_queue_exit) exit;
 	__typeof__(&io_uring_register_files) register_files;
+	__typeof__(&io_uring_unregister_files) unregister_files;
 	__typeof__(&io_uring_submit) submit;
 };
 
@@ -52,9 +53,10 @@ static int lib_open(struct uring_lib *lib, struct err *why)
 	lib->init = SYM(io_uring_queue_init_params);
 	lib->exit = SYM(io_uring_queue_exit);
 	lib->register_files = SYM(io_uring_register_files);
+	lib->unregister_files = SYM(io_uring_unregister_files);
 	lib->submit = SYM(io_uring_submit);
 #undef SYM
-	if (lib->init && lib->exit && lib->register_files && lib->submit)
+	if (lib->init && lib->exit && lib->register_files && lib->unregister_files && lib->submit)
 		return 0;
 	dlclose(lib->handle);
 	return err_host(why, ENOSYS, "the installed " PACKAGE " lacks a function");
@@ -140,6 +142,9 @@ void blk_uring_free(struct blk_uring *u)
 		return;
 	loop_timer_cancel(u->loop, &u->retry);
 	loop_fd_del(u->loop, &u->lf);
+	/* The kernel takes a ring apart later; the file, and what it keeps others from, must go now. */
+	if (u->fixed)
+		u->lib.unregister_files(&u->ring);
 	u->lib.exit(&u->ring);
 	dlclose(u->lib.handle);
 	free(u);
