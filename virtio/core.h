@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What device.c lends to legacy.c, the legacy interface's half of the core. Private to these two.
+ * What device.c, registers.c and legacy.c (the legacy interface's half of the core) lend each other. Private to these.
  */
 #ifndef LKVM_VIRTIO_CORE_H
 #define LKVM_VIRTIO_CORE_H

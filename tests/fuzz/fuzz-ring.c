@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/testdev.c
+// LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/testdev.c
 /*
  * A hostile driver at the virtio core: the input is a program of good and bad chains, ring bytes, register
  * accesses, kicks, and what the backend does. It starts from devices that are up. After each step the

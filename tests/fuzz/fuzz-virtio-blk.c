@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/blk.c virtio/blk-config.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/testdisk.c
+// LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/blk.c virtio/blk-config.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/testdisk.c
 /*
  * Requests to a disk: the input is a program of requests of any content and framing, answers of the image,
  * configuration writes, resets and wild ring bytes. What reaches the image is checked by testdisk; here every

@@ -7,7 +7,7 @@
 // LINK: x86/board.c x86/boot.c x86/bootinfo.c x86/bzimage.c x86/vmlinux.c x86/unpack.c x86/memmap.c
 // LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/irqchip.c x86/caps.c
 // LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c
-// LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
+// LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
 // LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c
 // LINK: util/options.c util/option-types.c util/option-keys.c util/nearest.c
 #include <dirent.h>

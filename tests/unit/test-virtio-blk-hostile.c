@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/blk.c virtio/blk-config.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/testdisk.c tests/mock/blkbench.c
+// LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/blk.c virtio/blk-config.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/testdisk.c tests/mock/blkbench.c
 /*
  * A driver that breaks the rules of the block device. Each act is on queue 0 of a disk that was up with all
  * features; then G1 to G9 are asserted: nothing stray was written, the neighbours and the other queue are

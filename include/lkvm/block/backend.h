@@ -60,9 +60,9 @@ struct blk_info {
 	uint32_t block_size; /* what requests are multiples of: 512 or 4096 */
 	/* Bytes, a power of two: what the host writes at once; 0: block_size. */
 	uint32_t physical_size;
-	bool readonly;       /* whatever changes the image is done with -EROFS */
-	bool flush;          /* there is a cache to flush */
-	bool discard;        /* discards, and zeroes with `unmap`, free blocks */
+	bool readonly; /* whatever changes the image is done with -EROFS */
+	bool flush;    /* there is a cache to flush */
+	bool discard;  /* discards, and zeroes with `unmap`, free blocks */
 	bool write_zeroes;
 	/* Bytes, a multiple of block_size: the unit in which blocks are freed. */
 	uint32_t discard_align;
