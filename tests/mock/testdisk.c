@@ -113,7 +113,7 @@ static void on_post(struct loop_post *p)
 		pthread_mutex_unlock(&c->disk->lock);
 		if (!r)
 			break;
-		answer(c->disk, r, r->ret);
+		answer(c->disk, r, (int)r->res);
 	}
 }
 
@@ -156,7 +156,7 @@ static void submit(struct blk_channel *ch, struct blk_request *r)
 		answer(d, r, 0);
 		return;
 	}
-	r->ret = 0;
+	r->res = 0;
 	pthread_mutex_lock(&d->lock);
 	MUST(c->fresh_nr + c->held_nr + c->done_nr < c->depth);
 	c->fresh[c->fresh_nr++] = r;
@@ -295,7 +295,7 @@ static bool end_one(struct testdisk *d, unsigned int n, int ret)
 		struct blk_request *r = c->held[n];
 
 		memmove(c->held + n, c->held + n + 1, (--c->held_nr - n) * sizeof(r));
-		r->ret = ret;
+		r->res = ret;
 		c->done[c->done_nr++] = r;
 	}
 	pthread_mutex_unlock(&d->lock);
