@@ -63,6 +63,19 @@ START_TEST(enough_reads_make_a_slot)
 	for (unsigned int i = 0; i < 10 * READS; i++)
 		read_ecam(0, 4);
 	ck_assert_uint_eq(fake_slot.added, 1);
+	ck_assert_uint_eq(pci.ecam_reads, READS); /* nothing is counted that could wrap */
+}
+END_TEST
+
+START_TEST(without_kvm_there_is_no_slot)
+{
+	teardown();
+	pci_hw_kvm = NULL;
+	pci_hw_init(&pci_hw_config);
+	read_often();
+	ck_assert_uint_eq(fake_slot.added, 0);
+	pci_hw_release();
+	setup();
 }
 END_TEST
 
@@ -309,6 +322,7 @@ END_TEST
 UNIT_SUITE("pci-ecam", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, enough_reads_make_a_slot);
+	tcase_add_test(tc, without_kvm_there_is_no_slot);
 	tcase_add_test(tc, the_slot_holds_what_an_exit_would_give);
 	tcase_add_test(tc, writes_show_in_the_slot);
 	tcase_add_loop_test(tc, the_window_ends_the_slot_for_good, 0, 16);
