@@ -96,8 +96,8 @@ static void command_written(struct pci_device *pd, uint32_t value, uint32_t chan
 	if (changed & PCI_COMMAND_INTX_DISABLE)
 		pci_intx_update(pd);
 	if (changed & PCI_COMMAND_MASTER) {
-		pd->bus_master_set |= !!(value & PCI_COMMAND_MASTER);
-		atomic_store(&pd->bus_master, !pd->bus_master_set || (value & PCI_COMMAND_MASTER));
+		/* It starts as false in Command and as true here, so the first change is no news. */
+		atomic_store(&pd->bus_master, value & PCI_COMMAND_MASTER);
 		pci_msix_update_locked(pd);
 	}
 }

@@ -117,7 +117,7 @@ struct pci_device {
 	_Atomic uint16_t msix_control; /* Enable and Function Mask, as Message Control has them */
 
 	_Atomic bool bus_master; /* as ops->bus_master means it */
-	bool bus_master_set; /* the guest has set the bit once; with the next two, under pci->lock */
+	/* Under pci->lock: what the owner was told, and that it is being told. */
 	bool bus_master_told, bus_master_telling;
 	bool intx; /* what the owner wants of the line; under pci->intx_lock */
 	bool intx_on_line;

@@ -180,6 +180,7 @@ START_TEST(capabilities_fill_the_space_and_no_more)
 	func_add(&f);
 	ck_assert_uint_eq(cfg_in(&f.pd, 0x40, 4), 0xfc09);
 	ck_assert_uint_eq(cfg_in(&f.pd, 0xfc, 4), 9);
+	ck_assert_uint_eq(cfg_in(&f.pd, 0, 4), 0x10421af4);
 	func_remove(&f);
 }
 END_TEST
@@ -441,6 +442,9 @@ START_TEST(the_window_calls_at_its_first_byte_only)
 		ck_assert_uint_eq(cfg_in(&f.pd, 0x64, w), 0x89abcdef & mask);
 		ck_assert_uint_eq(conf1_read(8, 0x64, w), 0x89abcdef & mask);
 	}
+	cfg_out(&f.pd, 0x62, 4, 0xaabbccdd); /* reaches the window as a byte */
+	ck_assert_uint_eq(f.window_width, 1);
+	ck_assert_uint_eq(f.window_wrote, 0xbb);
 	func_remove(&f);
 }
 END_TEST
