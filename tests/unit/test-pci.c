@@ -399,6 +399,34 @@ START_TEST(bus_master_counts_once_it_was_set)
 }
 END_TEST
 
+/* Another write comes while the owner is told of the first, as from another vCPU. */
+static void interrupted_bus_master(struct pci_device *pd, bool on)
+{
+	struct func *f = container_of(pd, struct func, pd);
+
+	if (!on)
+		func_command(f, PCI_COMMAND_MASTER);
+	func_bus_master(pd, on);
+}
+
+START_TEST(the_owners_last_news_is_the_last_value)
+{
+	ROW("PLT-5");
+	static const struct pci_device_ops ops = { .name = "func",
+						   .bus_master = interrupted_bus_master };
+	static struct func f;
+
+	make(&f);
+	f.pd.ops = &ops;
+	func_add(&f);
+	func_command(&f, PCI_COMMAND_MASTER);
+	func_command(&f, 0);
+	ck_assert_uint_eq(f.masters, 2);
+	ck_assert(f.master && f.pd.bus_master);
+	func_remove(&f);
+}
+END_TEST
+
 /* --- the access window --- */
 
 #define WINDOW_LEN 18 /* of the body of a capability whose last four bytes it is */
@@ -483,6 +511,7 @@ UNIT_SUITE("pci", {
 	tcase_add_test(tc, a_way_that_is_off_does_not_answer);
 	tcase_add_test(tc, the_slots_are_used_up);
 	tcase_add_test(tc, bus_master_counts_once_it_was_set);
+	tcase_add_test(tc, the_owners_last_news_is_the_last_value);
 	tcase_add_test(tc, the_window_calls_at_its_first_byte_only);
 	tcase_add_test(tc, fields_are_read_as_the_guest_left_them);
 })
