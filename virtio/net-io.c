@@ -413,7 +413,7 @@ static void deliver(struct virtio_net_pair *p, const struct packet *pkt)
 }
 
 /* No frames for a while: until the timer, or a kick. */
-static void pause(struct virtio_net_pair *p, uint64_t ns)
+static void pause_rx(struct virtio_net_pair *p, uint64_t ns)
 {
 	watch(p, 0, NET_READABLE);
 	/* Kicks do not put it off. */
@@ -422,7 +422,7 @@ static void pause(struct virtio_net_pair *p, uint64_t ns)
 	p->rx.paused = true;
 }
 
-static void resume(struct virtio_net_pair *p)
+static void resume_rx(struct virtio_net_pair *p)
 {
 	if (p->rx.paused)
 		loop_timer_cancel(p->port->loop, &p->rx.timer);
@@ -450,7 +450,7 @@ static int receive(struct virtio_net_pair *p)
 static void rx_error(struct virtio_net_pair *p)
 {
 	add(&p->rx_count.errors, 1);
-	pause(p, ERROR_WAIT_NS);
+	pause_rx(p, ERROR_WAIT_NS);
 }
 
 static bool is_active(const struct virtio_net_pair *p)
@@ -467,7 +467,7 @@ static bool is_discarding(const struct virtio_net_pair *p)
 /* No packet for the ring: the port is watched for those to drop, if it has any. */
 static void rest(struct virtio_net_pair *p)
 {
-	resume(p);
+	resume_rx(p);
 	if (is_active(p))
 		watch(p, NET_READABLE, 0);
 	else
@@ -491,11 +491,11 @@ bool net_rx_kick(struct virtio_net_pair *p)
 		/* Between two packets: a fault, or the last buffer. */
 		if (!has_room(p) || !vq_usable(p->rxq)) {
 			watch(p, 0, NET_READABLE);
-			if (rx->nr)
-				pause(p, ROOM_WAIT_NS);
+			if (rx->nr && vq_usable(p->rxq))
+				pause_rx(p, ROOM_WAIT_NS);
 			return true;
 		}
-		resume(p);
+		resume_rx(p);
 		int ret = receive(p);
 		if (ret < 0) {
 			rx_error(p);
@@ -586,7 +586,7 @@ void net_pair_init(struct virtio_net_pair *p)
 
 void net_pair_rest(struct virtio_net_pair *p)
 {
-	resume(p);
+	resume_rx(p);
 	loop_post_cancel(p->port->loop, &p->sync);
 	watch(p, 0, NET_READABLE | NET_WRITABLE);
 }

@@ -444,8 +444,16 @@ START_TEST(pairs_in_use)
 		ck_assert_uint_eq(b.be.ports, nr);
 		for (unsigned int p = 0; p < nr; p++)
 			ck_assert(arrives(p));
-		for (unsigned int p = nr; p < 4; p++)
+		for (unsigned int p = nr; p < 4; p++) {
 			ck_assert_uint_eq(b.be.port[p].watch & NET_READABLE, 0);
+			/* Nor does a kick make it look. */
+			mock_net_inject(&b.be, p, NULL, frame, 300);
+			drv_notify(&b.d, 2 * p);
+			netbench_settle(&b);
+			ck_assert_uint_eq(mock_net_waiting(&b.be, p), 1);
+			ck_assert_uint_eq(b.be.port[p].watch & NET_READABLE, 0);
+		}
+		mock_net_drop(&b.be);
 	}
 	static const uint16_t wrong[] = { 0, 5, 0x8000, 0x8001, 0xffff, 0x0104 };
 	for (unsigned int i = 0; i < ARRAY_SIZE(wrong); i++)

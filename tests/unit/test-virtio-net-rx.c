@@ -104,6 +104,22 @@ START_TEST(merges_the_largest)
 	end();
 }
 
+/* With buffers always held, through many rounds of where they are held. */
+START_TEST(goes_on_and_on)
+{
+	begin(&(struct netbench_opts){ 0 });
+	netbench_up(&b, ALL);
+	for (unsigned int round = 0; round < 1500; round++) {
+		while (b.d.rings[0].spare_nr >= 2)
+			netbench_post(&b, 0, 2000, 1000);
+		inject(100 + round % 3000);
+		expect(100 + round % 3000, (12 + 100 + round % 3000 + 1999) / 2000);
+	}
+	ck_assert_uint_eq(count()->packets, 1500);
+	ck_assert_uint_eq(count()->dropped, 0);
+	end();
+}
+
 /* A buffer in many pieces, with the header cut anywhere, in both layouts. */
 START_TEST(scatters)
 {
@@ -595,6 +611,7 @@ START_TEST(kicks_are_off_while_there_are_buffers)
 UNIT_SUITE("virtio-net-rx", {
 	tcase_add_loop_test(tc, merges, 0, 2);
 	tcase_add_test(tc, merges_the_largest);
+	tcase_add_test(tc, goes_on_and_on);
 	tcase_add_loop_test(tc, scatters, 0, 4);
 	tcase_add_loop_test(tc, one_buffer_without_the_feature, 0, 2);
 	tcase_add_test(tc, too_short);
