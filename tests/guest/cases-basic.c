@@ -2,8 +2,6 @@
 /* The ends of a VM, and the console. */
 #include "guest.h"
 
-#define LSR_DR 0x01
-
 static void t_hello(void)
 {
 	print("hello from ");
@@ -82,13 +80,6 @@ static void t_panic_line(void)
 	      "exitcode=0x00000100\n");
 	print("[    1.234568] ---[ end Kernel panic ]---\n");
 	end_as_told();
-}
-
-static char get_char(void)
-{
-	while (!(inb(COM1 + 5) & LSR_DR))
-		cpu_pause();
-	return inb(COM1);
 }
 
 /* Says what it gets until "q". */

@@ -108,18 +108,17 @@ static void t_serial_irq(void)
 	pass();
 }
 
+static void (*ap_task)(uint32_t nr);
+
 void ap_main(uint32_t nr)
 {
-	if (nr == 0 && arg_is("by", "ap"))
-		end_as_told();
+	ap_task(nr);
 	__atomic_add_fetch(&cpus_done, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Starts APIC ids 1 to cpus - 1, all at once, and waits for every one; by=ap: the first of them ends the VM. */
-static void t_smp(void)
+void cpus_start(uint32_t cpus, void (*task)(uint32_t nr))
 {
-	uint32_t cpus = arg_num("cpus", 2), r[4];
-
+	ap_task = task;
 	idt_load();
 	lapic_enable();
 	for (uint8_t *p = ap_start; p < ap_end; p++)
@@ -128,8 +127,27 @@ static void t_smp(void)
 		lapic_ipi(id, IPI_INIT);
 		lapic_ipi(id, IPI_START | AP_TRAMPOLINE >> 12);
 	}
+}
+
+void cpus_wait(uint32_t cpus)
+{
 	while (cpus_done < cpus - 1)
 		cpu_pause();
+}
+
+static void end_if_first(uint32_t nr)
+{
+	if (nr == 0 && arg_is("by", "ap"))
+		end_as_told();
+}
+
+/* by=ap: the first of the further CPUs ends the VM. */
+static void t_smp(void)
+{
+	uint32_t cpus = arg_num("cpus", 2), r[4];
+
+	cpus_start(cpus, end_if_first);
+	cpus_wait(cpus);
 	cpuid(1, r);
 	print("cpus ");
 	print_num(cpus_done + 1);

@@ -106,6 +106,10 @@ struct boot {
 };
 extern struct boot boot;
 
+void *memset(void *p, int c, size_t len);
+void *memcpy(void *dst, const void *src, size_t len);
+
+char get_char(void);
 void print_char(char c);
 void print(const char *s);
 void print_hex(uint64_t v);
@@ -120,6 +124,7 @@ _Noreturn void power_off(void);
 _Noreturn void triple_fault(void);
 _Noreturn void fail(const char *why, uint64_t value); /* "FAIL why value", then power off */
 _Noreturn void pass(void);                            /* "ok", then power off */
+void checkpoint(void); /* says so, and goes on when the test sends a byte */
 
 /* irq.c */
 void idt_load(void);
@@ -131,13 +136,20 @@ uint32_t lapic_read(uint32_t reg);
 void lapic_eoi(void);
 void lapic_ipi(uint32_t apic_id, uint32_t command);
 
+/* cases-cpu.c */
+/* Starts APIC ids 1 to cpus - 1, all at once, each with `task` and a stack of 2 KiB; and waits for all tasks' ends. */
+void cpus_start(uint32_t cpus, void (*task)(uint32_t nr));
+void cpus_wait(uint32_t cpus);
+
 /* cases*.c */
 struct guest_case {
 	const char *name;
 	void (*fn)(void);
 };
 _Noreturn void end_as_told(void); /* how=cf9, i8042, a20, triple, poweroff, halt or spin */
-extern const struct guest_case cases_basic[], cases_io[], cases_cpu[]; /* ended by a NULL name */
+/* Each ends with a NULL name. */
+extern const struct guest_case cases_basic[], cases_io[], cases_cpu[], cases_virtio[], cases_move[],
+	cases_hostile[];
 /* called from start.S */
 void ap_main(uint32_t nr);
 void on_tick(void);

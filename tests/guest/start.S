@@ -102,6 +102,11 @@ cpu_load_tables:		/* our own GDT and page tables instead of the loader's */
 	irq_stub irq_tick, on_tick
 	irq_stub irq_serial_ioapic, on_serial_ioapic
 	irq_stub irq_serial_pic, on_serial_pic
+	irq_stub irq_msi0, on_msi0
+	irq_stub irq_msi1, on_msi1
+	irq_stub irq_msi2, on_msi2
+	irq_stub irq_msi3, on_msi3
+	irq_stub irq_intx, on_intx
 
 /*
  * Copied to AP_TRAMPOLINE. A CPU starts here in real mode with cs = address / 16 and ip = 0; it enters
@@ -140,8 +145,8 @@ ap_start64:
 	mov	$1, %edi
 	lock xadd %edi, cpus_started(%rip)
 	mov	%edi, %eax
-	shl	$10, %eax
-	lea	ap_stacks + 1024(%rip), %rsp
+	shl	$11, %eax
+	lea	ap_stacks + 2048(%rip), %rsp
 	add	%rax, %rsp
 	call	ap_main
 1:	cli
@@ -188,5 +193,5 @@ pds:
 stack_top:
 	.globl	ap_stacks
 ap_stacks:
-	.skip	1024 * 256
+	.skip	2048 * 256
 	.section .note.GNU-stack, "", @progbits
