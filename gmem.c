@@ -285,16 +285,8 @@ int gmem_zero(const struct gmem *gm, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
-void *gmem_span(const struct gmem *gm, uint64_t gpa, uint64_t len)
-{
-	uint64_t n = len;
-	uint8_t *host = find(gm, gpa, &n);
-
-	return host && n == len ? host : NULL;
-}
-
-int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
-	     unsigned int *iov_nr, unsigned int iov_max)
+int gmem_map_parts(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
+		   unsigned int *iov_nr, unsigned int iov_max)
 {
 	unsigned int nr = *iov_nr;
 

@@ -211,24 +211,34 @@ uint64_t vq_copy_in(const struct vq_chain *chain, uint64_t off, const void *buf,
 /* A walk in progress. `table` is where descriptors come from: the queue's, then perhaps an indirect one. */
 struct walk {
 	struct virtqueue *vq;
+	const struct gmem *gm;
 	struct vq_chain *chain;
 	const struct vring_desc
-		*table; /* the queue's own; NULL in an indirect one, which is copied from */
-	struct iovec pieces[GMEM_REGIONS_MAX]; /* of an indirect one */
+		*table;       /* the queue's own; NULL in an indirect one, which is copied from */
+	struct iovec *pieces; /* of an indirect one; room for GMEM_REGIONS_MAX */
 	unsigned int pieces_nr;
 	uint32_t table_nr;
-	uint32_t steps; /* descriptors of the present table */
-	uint32_t total; /* descriptors with a buffer */
-	bool writable;  /* a writable one was seen */
-	bool unusable;  /* a buffer is not RAM, or there are too many: goes back unserved */
+	uint32_t steps;       /* descriptors of the present table */
+	uint32_t total;       /* descriptors with a buffer */
+	unsigned int iovs_nr; /* and bytes, of both parts */
+	uint32_t bytes;
+	bool writable; /* a writable one was seen */
+	bool unusable; /* a buffer is not RAM, or there are too many: goes back unserved */
 };
 
 enum { WALK_END = 0, WALK_ON = 1 }; /* or a negative errno: the device was broken */
 
-static int broken(struct walk *w, const char *why)
+static __attribute__((cold, noinline)) int broken(struct virtqueue *vq, const char *why)
 {
-	virtio_fault(w->vq->vd, "queue %u: %s", w->vq->index, why);
+	virtio_fault(vq->vd, "queue %u: %s", vq->index, why);
 	return -EPROTO;
+}
+
+/* All that was found so far is the readable part, which ends here. */
+static void end_readable(struct walk *w)
+{
+	w->chain->out_nr = w->iovs_nr;
+	w->chain->out_len = w->bytes;
 }
 
 static struct vring_desc fetch(const struct walk *w, uint32_t index)
@@ -245,54 +255,58 @@ static struct vring_desc fetch(const struct walk *w, uint32_t index)
 				    .next = le16toh(d.next) };
 }
 
+/* Returns whether another descriptor follows. */
 static int add_buffer(struct walk *w, const struct vring_desc *d)
 {
-	struct vq_chain *c = w->chain;
-	bool write = d->flags & DESC_F_WRITE;
-	unsigned int nr = c->out_nr + c->in_nr, before = nr;
+	unsigned int nr = w->iovs_nr;
 
 	/* 2.7.4.2: readable parts come first. */
-	if (!write && w->writable)
-		return broken(w, "a readable descriptor after a writable one");
-	w->writable |= write;
-	/* The queue's size bounds a chain, in whatever tables it is (2.7.5.3.1), 32 bits its bytes (2.7.5.2). */
-	if (++w->total > w->vq->size || d->len > UINT32_MAX - c->out_len - c->in_len)
-		w->unusable = true;
-	if (w->unusable)
-		return 0;
-	if (gmem_map(w->vq->vd->gm, d->addr, d->len, c->iov, &nr, c->iov_max)) {
-		w->unusable = true;
-		return 0;
+	if (d->flags & DESC_F_WRITE) {
+		if (!w->writable)
+			end_readable(w);
+		w->writable = true;
+	} else if (w->writable) {
+		return broken(w->vq, "a readable descriptor after a writable one");
 	}
-	if (write) {
-		c->in_nr += nr - before;
-		c->in_len += d->len;
+	/*
+	 * The queue's size bounds a chain, in whatever tables it is (2.7.5.3.1). What comes after too many does not
+	 * matter, and reading it is work of the driver's choice (HD-35).
+	 */
+	if (++w->total > w->vq->size) {
+		w->unusable = true;
+		return WALK_END;
+	}
+	/* 32 bits count its bytes (2.7.5.2). */
+	if (d->len > UINT32_MAX - w->bytes || w->unusable ||
+	    gmem_map(w->gm, d->addr, d->len, w->chain->iov, &nr, w->chain->iov_max)) {
+		w->unusable = true;
 	} else {
-		c->out_nr += nr - before;
-		c->out_len += d->len;
+		w->iovs_nr = nr;
+		w->bytes += d->len;
 	}
-	return 0;
+	return d->flags & DESC_F_NEXT ? WALK_ON : WALK_END;
 }
 
 /* Turns to an indirect table: the last thing that a chain of the queue's own table can do. */
 static int enter_table(struct walk *w, const struct vring_desc *d)
 {
+	unsigned int nr = 0;
+
 	if (!w->vq->indirect)
-		return broken(w, "an indirect descriptor without the feature");
+		return broken(w->vq, "an indirect descriptor without the feature");
 	if (!w->table)
-		return broken(w, "an indirect descriptor in an indirect table");
+		return broken(w->vq, "an indirect descriptor in an indirect table");
 	if (d->flags & DESC_F_NEXT)
-		return broken(w, "an indirect descriptor that has a next");
+		return broken(w->vq, "an indirect descriptor that has a next");
 	/* One of length 0 has no first entry, which step() finds. */
 	if (d->len % sizeof(*d))
-		return broken(w, "an indirect table of a wrong length");
+		return broken(w->vq, "an indirect table of a wrong length");
 	/* Indices have 16 bits, and so has a count of them (HD-34). */
 	if (d->len / sizeof(*d) > UINT16_MAX)
-		return broken(w, "an indirect table that is too long");
-	w->pieces_nr = 0;
-	if (gmem_map(w->vq->vd->gm, d->addr, d->len, w->pieces, &w->pieces_nr,
-		     ARRAY_SIZE(w->pieces)))
-		return broken(w, "an indirect table outside memory");
+		return broken(w->vq, "an indirect table that is too long");
+	if (gmem_map(w->gm, d->addr, d->len, w->pieces, &nr, GMEM_REGIONS_MAX))
+		return broken(w->vq, "an indirect table outside memory");
+	w->pieces_nr = nr;
 	w->table = NULL;
 	w->table_nr = d->len / sizeof(*d);
 	w->steps = 0;
@@ -303,21 +317,17 @@ static int enter_table(struct walk *w, const struct vring_desc *d)
 static int step(struct walk *w, uint32_t *index)
 {
 	if (*index >= w->table_nr)
-		return broken(w, "a descriptor index outside its table");
+		return broken(w->vq, "a descriptor index outside its table");
 	/* More steps than the table has descriptors are a loop. */
 	if (w->steps++ >= w->table_nr)
-		return broken(w, "a loop in a descriptor chain");
+		return broken(w->vq, "a loop in a descriptor chain");
 	struct vring_desc d = fetch(w, *index);
 	if (d.flags & DESC_F_INDIRECT) {
 		*index = 0;
 		return enter_table(w, &d) ?: WALK_ON;
 	}
-	int ret = add_buffer(w, &d);
-	/* What comes after too many does not matter, and reading it is work of the driver's choice (HD-35). */
-	if (ret || w->total > w->vq->size)
-		return ret;
 	*index = d.next;
-	return d.flags & DESC_F_NEXT ? WALK_ON : WALK_END;
+	return add_buffer(w, &d);
 }
 
 /* 0: the chain is in w->chain, or w->unusable; negative: the device is broken. */
@@ -329,6 +339,10 @@ static int walk(struct walk *w, uint16_t head)
 	do
 		ret = step(w, &index);
 	while (ret == WALK_ON);
+	if (!w->writable)
+		end_readable(w);
+	w->chain->in_nr = w->iovs_nr - w->chain->out_nr;
+	w->chain->in_len = w->bytes - w->chain->out_len;
 	return ret;
 }
 
@@ -362,18 +376,23 @@ static void count_out(struct virtqueue *vq)
 
 int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 {
+	struct iovec pieces[GMEM_REGIONS_MAX]; /* not cleared for each chain */
+
 	while (vq_usable(vq) && vq->budget) {
 		uint16_t head;
 
 		if (next_head(vq, &head) <= 0)
 			return 0;
 		vq->budget--;
-		chain->out_nr = chain->in_nr = 0;
-		chain->out_len = chain->in_len = 0;
 		chain->head = head;
 		chain->epoch = vq->epoch;
 		struct walk w = {
-			.vq = vq, .chain = chain, .table = vq->desc, .table_nr = vq->size
+			.vq = vq,
+			.gm = vq->vd->gm,
+			.chain = chain,
+			.table = vq->desc,
+			.pieces = pieces,
+			.table_nr = vq->size,
 		};
 		if (walk(&w, head))
 			return 0;

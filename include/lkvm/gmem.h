@@ -29,7 +29,8 @@ struct gmem_region {
 };
 
 struct gmem {
-	struct gmem_region regions[GMEM_REGIONS_MAX]; /* ascending, disjoint */
+	struct gmem_region
+		regions[GMEM_REGIONS_MAX]; /* ascending, disjoint; zero from regions_nr on */
 	unsigned int regions_nr;
 	void *map; /* the one host mapping that backs all regions, and its length */
 	size_t map_len;
@@ -67,17 +68,51 @@ int gmem_write(const struct gmem *gm, uint64_t gpa, const void *buf, size_t len)
 int gmem_zero(const struct gmem *gm, uint64_t gpa, uint64_t len)
 	__attribute__((warn_unused_result));
 
+/* The region that holds all of a range, or NULL. */
+static inline const struct gmem_region *gmem_region_of(const struct gmem *gm, uint64_t gpa,
+						       uint64_t len)
+{
+	/* Those that are not there have no size. */
+	for (const struct gmem_region *r = gm->regions; r < gm->regions + GMEM_REGIONS_MAX; r++) {
+		/* Below the region it is more than any size. */
+		uint64_t off = gpa - r->gpa;
+
+		if (off < r->size && len <= r->size - off)
+			return r;
+	}
+	return NULL;
+}
+
 /*
  * The host address of a range within one region, or NULL. For rings and loaders only: the caller keeps
  * to `len` bytes and accepts that the guest changes them at any time.
  */
-void *gmem_span(const struct gmem *gm, uint64_t gpa, uint64_t len);
+static inline void *gmem_span(const struct gmem *gm, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_region *r = gmem_region_of(gm, gpa, len);
+
+	return r ? r->host + (gpa - r->gpa) : NULL;
+}
 
 /*
  * Adds the pieces of a range to iov[*iov_nr..iov_max): all or nothing. -EFAULT for a bad range, -E2BIG
  * when iovecs run out.
  */
-int gmem_map(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
-	     unsigned int *iov_nr, unsigned int iov_max) __attribute__((warn_unused_result));
+int gmem_map_parts(const struct gmem *gm, uint64_t gpa, uint64_t len, struct iovec *iov,
+		   unsigned int *iov_nr, unsigned int iov_max) __attribute__((warn_unused_result));
+
+/* The same; here because every buffer of every request comes by, and nearly always lies in one region. */
+__attribute__((warn_unused_result)) static inline int gmem_map(const struct gmem *gm, uint64_t gpa,
+							       uint64_t len, struct iovec *iov,
+							       unsigned int *iov_nr,
+							       unsigned int iov_max)
+{
+	const struct gmem_region *r = gmem_region_of(gm, gpa, len);
+
+	if (!r || !len || *iov_nr >= iov_max)
+		return gmem_map_parts(gm, gpa, len, iov, iov_nr, iov_max);
+	iov[(*iov_nr)++] = (struct iovec){ .iov_base = r->host + (gpa - r->gpa), .iov_len = len };
+	return 0;
+}
 
 #endif
