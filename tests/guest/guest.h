@@ -77,6 +77,12 @@ static inline void cpu_pause(void)
 {
 	__asm__ volatile("pause" : : : "memory");
 }
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+	return (uint64_t)hi << 32 | lo;
+}
 static inline void cpuid(uint32_t leaf, uint32_t r[4])
 {
 	__asm__ volatile("cpuid"
@@ -149,7 +155,7 @@ struct guest_case {
 _Noreturn void end_as_told(void); /* how=cf9, i8042, a20, triple, poweroff, halt or spin */
 /* Each ends with a NULL name. */
 extern const struct guest_case cases_basic[], cases_io[], cases_cpu[], cases_virtio[], cases_move[],
-	cases_hostile[];
+	cases_hostile[], cases_bench[];
 /* called from start.S */
 void ap_main(uint32_t nr);
 void on_tick(void);

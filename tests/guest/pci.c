@@ -18,6 +18,7 @@
 /* 4.1.4: cfg_type */
 enum { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
 
+volatile uint64_t msi_tsc;
 volatile uint32_t msi_count[2 * VDEVS_NR], intx_count, intx_queue[VDEVS_NR];
 static struct vdev *intx_devs[VDEVS_NR];
 
@@ -228,6 +229,7 @@ void msix_control(const struct vdev *d, uint16_t flags)
 
 static void msi(unsigned int n)
 {
+	msi_tsc = rdtsc();
 	msi_count[n]++;
 	lapic_eoi();
 }

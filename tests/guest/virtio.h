@@ -129,6 +129,7 @@ struct vdev {
 #define VEC_INTX      0x60
 #define INTX_GSI_BASE 16
 #define INTX_GSIS_NR  8
+extern volatile uint64_t msi_tsc; /* when the last message arrived */
 extern volatile uint32_t msi_count[2 * VDEVS_NR], intx_count, intx_queue[VDEVS_NR];
 
 /* pci.c */
