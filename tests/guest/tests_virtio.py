@@ -113,7 +113,7 @@ def steady(t, case, args, *options):
 
 @table([(what + "-" + name, what, args, options) for name, args, options in MOVED
         for what in ("move", "over-fixed", "size", "decode")])
-def bar(t, what, args, options):
+def live_bar(t, what, args, options):
     """ROW("PLT-3", "PLT-4", "HD-143", "HD-145", "HD-147", "HD-150", "HD-151")"""
     steady(t, "m-" + what, args, *options)
 
