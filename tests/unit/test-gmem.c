@@ -160,6 +160,12 @@ START_TEST(iovecs_are_all_or_nothing)
 	ck_assert_int_eq(gmem_map(&gm, B - 1, 1, iov, &nr, 2), 0);
 	ck_assert_uint_eq(nr, 2);
 	ck_assert_uint_eq(iov[1].iov_len, 1);
+	/* full */
+	iov[1].iov_len = 98;
+	ck_assert_int_eq(gmem_map(&gm, B - 1, 1, iov, &nr, 1), -E2BIG);
+	ck_assert_int_eq(gmem_map(&gm, B - 1, 1, iov, &nr, 2), -E2BIG);
+	ck_assert_uint_eq(nr, 2);
+	ck_assert_uint_eq(iov[1].iov_len, 98);
 	nr = 0;
 	ck_assert_int_eq(gmem_map(&gm, B - 1, 2, iov, &nr, 2), 0);
 	ck_assert_uint_eq(nr, 2);
