@@ -36,39 +36,49 @@ static ssize_t read_source(struct rng *r, uint8_t *buf, size_t len)
 	return n || r->fd < 0 ? n : -ENODATA;
 }
 
+/* Until there is enough for an answer, or no more to come. */
 static void refill(struct rng *r)
 {
-	if (r->have || r->ended)
+	if (r->have >= RNG_ANSWER_MIN || r->ended)
 		return;
-	ssize_t n = read_source(r, r->bytes, sizeof(r->bytes));
+	ssize_t n = read_source(r, r->bytes + r->have, sizeof(r->bytes) - r->have);
 	if (n < 0) {
 		r->ended = true;
 		log_warn(r->vd.log, "--rng: the source has ended: %s", strerror((int)-n));
 		return;
 	}
-	r->have = (uint32_t)n;
+	r->have += (uint32_t)n;
 }
 
-/* A second's worth at most is saved up. */
+/* A second's worth at most is saved up, or one answer's. */
+static uint64_t savings_max(const struct rng *r)
+{
+	return MAX(r->rate, (uint64_t)RNG_ANSWER_MIN);
+}
+
 static void earn(struct rng *r)
 {
-	uint64_t now = util_now_ns(), ns = MIN(now - r->filled_ns, NSEC_PER_SEC);
-	uint64_t bytes = (uint64_t)((unsigned __int128)ns * r->rate / NSEC_PER_SEC);
+	uint64_t now = util_now_ns();
 
+	r->filled_ns = MAX(r->filled_ns, now - MIN(now, NSEC_PER_SEC));
+	unsigned __int128 ns = now - r->filled_ns;
+	uint64_t bytes = (uint64_t)(ns * r->rate / NSEC_PER_SEC);
+	r->allowance = MIN(r->allowance + bytes, savings_max(r));
 	/* Fractions are not lost: the clock moves on with whole bytes only. */
-	if (!bytes)
-		return;
-	r->allowance = MIN(r->allowance + bytes, r->rate);
-	r->filled_ns = now;
+	r->filled_ns += (bytes * NSEC_PER_SEC + r->rate - 1) / r->rate;
 }
 
+/* Bytes for an answer: 0 while there are too few. */
 static uint32_t available(struct rng *r)
 {
 	refill(r);
-	if (!r->rate)
-		return r->have;
-	earn(r);
-	return (uint32_t)MIN(r->have, r->allowance);
+	uint32_t enough = r->ended ? MIN(r->have, RNG_ANSWER_MIN) : RNG_ANSWER_MIN;
+	uint32_t n = r->have;
+	if (r->rate) {
+		earn(r);
+		n = (uint32_t)MIN(n, r->allowance);
+	}
+	return n >= enough ? n : 0;
 }
 
 /* Gives the last bytes, which are then forgotten: no byte is given twice. */
@@ -98,7 +108,7 @@ static bool rng_kick(struct virtio_device *vd, struct virtqueue *vq)
 		vq_push(vq, &chain, give(r, &chain, n));
 	}
 	/* Only while somebody waits. */
-	if (!r->ended && !r->retry.armed && vq_kicks_on(vq))
+	if ((r->have || !r->ended) && !r->retry.armed && vq_kicks_on(vq))
 		loop_timer_set(vq->loop, &r->retry, util_now_ns() + RETRY_NS);
 	return false;
 }
@@ -164,7 +174,8 @@ static int rng_make(struct virtio_device **out, const void *opts, const struct v
 	if (!r)
 		return err_host(err, ENOMEM, "--rng");
 	r->fd = -1;
-	r->rate = r->allowance = o->rate;
+	r->rate = o->rate;
+	r->allowance = savings_max(r);
 	r->filled_ns = util_now_ns();
 	r->retry.fn = on_retry;
 	virtio_device_init(&r->vd, &rng_ops, host->gm, host->log, r);
