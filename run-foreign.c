@@ -8,6 +8,12 @@
 	"lkvm does not share host directories yet; put the files into an initramfs (--initrd)"
 #define NO_GRAPHICS "lkvm has no graphics; the console is the serial port"
 #define NO_DEVICE   "lkvm does not have this device yet"
+#define NO_OPTION_DEVICE                                                                           \
+	"lkvm has an option for each device: --rng is virtio-rng-pci, --debug-exit PORT "          \
+	"isa-debug-exit; there are no others yet"
+#define NO_OBJECT                                                                                  \
+	"lkvm has no objects: --rng=SOURCE is rng-random, iothread=NAME a key of each device, "    \
+	"--mem-shared and --hugetlbfs DIR choose the memory"
 #define NO_DEBUG    "lkvm has no debugger stub yet"
 #define NO_FIRMWARE "lkvm boots kernels without firmware; there is nothing to choose"
 #define IS_DEFAULT  "lkvm always does this; leave it out"
@@ -59,10 +65,10 @@ const struct option_foreign run_foreign[] = {
 	{ "-netdev", NO_NET },
 	{ "-net", NO_NET },
 	{ "-nic", NO_NET },
-	{ "-device", "lkvm has no devices to add yet; --debug-exit PORT is QEMU's isa-debug-exit" },
-	{ "--device",
-	  "lkvm has no devices to add yet; --debug-exit PORT is QEMU's isa-debug-exit" },
-	{ "-object", "lkvm has no objects; --mem-shared and --hugetlbfs DIR choose the memory" },
+	{ "-device", NO_OPTION_DEVICE },
+	{ "--device", NO_OPTION_DEVICE },
+	{ "-object", NO_OBJECT },
+	{ "--object", NO_OBJECT },
 	{ "-virtfs", NO_SHARE },
 	{ "-fsdev", NO_SHARE },
 	{ "-bios", NO_FIRMWARE },
@@ -93,13 +99,10 @@ const struct option_foreign run_foreign[] = {
 	{ "--rootfs", NO_SHARE },
 	{ "--sandbox", "lkvm does not run commands in a guest yet; put an init into an initramfs" },
 	{ "--balloon", NO_DEVICE },
-	{ "--rng", NO_DEVICE },
 	{ "--vsock", NO_DEVICE },
 	{ "--pmem", NO_DEVICE },
 	{ "--shmem", NO_DEVICE },
 	{ "--vfio-pci", NO_DEVICE },
-	{ "--virtio-transport",
-	  "lkvm has no virtio devices yet, so there is no transport to choose" },
 	{ "--sdl", NO_GRAPHICS },
 	{ "--gtk", NO_GRAPHICS },
 	{ "--vnc", NO_GRAPHICS },
