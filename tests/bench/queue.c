@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/device.c virtio/legacy.c virtio/queue.c gmem.c util/loop.c util/log.c util/err.c util/util.c
+// LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c util/loop.c util/log.c util/err.c util/util.c
 /*
  * What the virtio core does for a request, without a device and without KVM: takes a chain of three descriptors (a
  * header, 4 KiB, a status byte) and gives it back.

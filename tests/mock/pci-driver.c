@@ -14,12 +14,18 @@
 struct machine {
 	struct mock_pci pci;
 	struct mock_fn fn;
-	struct kvm kvm; /* a fake one */
+	struct kvm kvm;
+	struct fake_kvm *fake;
 };
 
 struct mock_fn *mock_fn_of(struct drv *d)
 {
 	return d->bus;
+}
+
+struct fake_kvm *mock_kvm_of(struct drv *d)
+{
+	return container_of(mock_fn_of(d), struct machine, fn)->fake;
 }
 
 static void attach(struct drv *d, struct virtio_device *vd, const struct virtio_pci_opts *opts,
@@ -31,7 +37,7 @@ static void attach(struct drv *d, struct virtio_device *vd, const struct virtio_
 	MUST(m);
 	m->kvm.vm_fd = -1;
 	if (armed) {
-		fake_kvm_start()->doorbells_max = FAKE_DOORBELLS;
+		m->fake = fake_kvm_start();
 		o.kvm = &m->kvm;
 	}
 	mock_pci_init(&m->pci);

@@ -120,5 +120,7 @@ extern const struct drv_transport_ops drv_pci_legacy_armed;
 
 /* Of a driver on one of them. */
 struct mock_fn *mock_fn_of(struct drv *d);
+/* The KVM that its doorbells are with; NULL: none. */
+struct fake_kvm *mock_kvm_of(struct drv *d);
 
 #endif

@@ -25,6 +25,7 @@ TRANSPORT(core)
 TRANSPORT(core_legacy)
 TRANSPORT(pci)
 TRANSPORT(pci_armed)
+TRANSPORT(pci_pio)
 TRANSPORT(pci_window)
 TRANSPORT(pci_legacy)
 TRANSPORT(pci_legacy_armed)
@@ -49,6 +50,16 @@ static inline void transports_add(Suite *s, const char *name, void (*add)(TCase 
 	}
 }
 
+static inline int transports_run(Suite *s)
+{
+	SRunner *sr = srunner_create(s);
+
+	srunner_run_all(sr, CK_VERBOSE);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
+
 /* `alone` (or NULL) adds tests that only the first transport has. */
 #define TRANSPORTS_SUITE(name, add, alone, ...)                                                    \
 	int main(void)                                                                             \
@@ -59,11 +70,7 @@ static inline void transports_add(Suite *s, const char *name, void (*add)(TCase 
 		transports_add(s, name, add, on, ARRAY_SIZE(on));                                  \
 		if (only)                                                                          \
 			transports_add(s, name, only, on, 1);                                      \
-		SRunner *sr = srunner_create(s);                                                   \
-		srunner_run_all(sr, CK_VERBOSE);                                                   \
-		int failed = srunner_ntests_failed(sr);                                            \
-		srunner_free(sr);                                                                  \
-		return failed ? 1 : 0;                                                             \
+		return transports_run(s);                                                          \
 	}
 
 #endif

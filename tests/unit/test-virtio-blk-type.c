@@ -127,7 +127,7 @@ START_TEST(lets_go_of_the_image_when_it_fails)
 	/* It would be locked. */
 	struct virtio_blk *b = make("", 1, 0);
 	make("", 1, -EBUSY);
-	ck_assert_int_eq(err.kind, ERR_HOST);
+	ck_assert_int_eq(err.kind, ERR_USAGE);
 	virtio_blk_type.destroy(&b->vd);
 }
 

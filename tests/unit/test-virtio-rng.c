@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/rng.c virtio/device.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c
+// LINK: virtio/rng.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c
 // LINK: util/loop.c util/log.c util/err.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
 // LINK: tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
 /*

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/types.c virtio/rng.c virtio/mini.c virtio/device.c virtio/legacy.c virtio/queue.c gmem.c
-// LINK: util/loop.c util/log.c util/err.c util/util.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
+// LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
+// LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
+// LINK: virtio/types.c virtio/rng.c virtio/mini.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
+// LINK: util/thread.c util/loop.c util/log.c util/err.c util/util.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
 /* The table of device types, and the keys that all of them share: the same words and sentences for each. */
 #include "unit.h"
 
@@ -15,8 +17,22 @@
 static struct virtio_spec spec;
 static struct err err;
 
+/* What a type cannot do without. */
+static const struct {
+	const char *option, *value;
+} needed[] = { { "disk", "image" }, { "network", "mode=none" } };
+
 static int parse(const struct virtio_type *type, const char *arg)
 {
+	char whole[256];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(needed); i++) {
+		if (strcmp(type->option, needed[i].option))
+			continue;
+		snprintf(whole, sizeof(whole), "%s%s%s", needed[i].value, arg ? "," : "",
+			 arg ?: "");
+		arg = whole;
+	}
 	err = ERR_INIT;
 	return virtio_spec_parse(&spec, type, arg, &err);
 }
