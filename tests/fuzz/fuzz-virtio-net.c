@@ -53,7 +53,7 @@ static void on_irq_queue(struct virtio_device *vd, uint16_t queue)
 
 static void on_irq_config(struct virtio_device *vd)
 {
-	FUZZ_CHECK(virtio_get_status(vd) & VIRTIO_DRIVER_OK || vd->legacy);
+	FUZZ_CHECK(virtio_get_status(vd) & VIRTIO_DRIVER_OK || vd->iface == VIRTIO_IFACE_LEGACY);
 }
 
 static void on_reset(struct virtio_device *vd)
