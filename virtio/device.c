@@ -432,14 +432,16 @@ static void reset_registers(struct virtio_device *vd)
 }
 
 /*
- * The last one out ends the reset: the chain that came back, or the reset itself. Its release pairs with
- * the acquire in virtio_get_status(): a driver that reads 0 finds its memory left alone.
+ * The last one out ends the reset: the chain that came back, or the reset itself. Whether there is one to end is of
+ * the same moment as the count. The status goes first, so that nothing of the driver's next life comes between.
  */
 void virtio_drain_one(struct virtio_device *vd)
 {
-	if (atomic_fetch_sub(&vd->in_flight, 1) != 1 || !vd_transition(vd, VIRTIO_EV_DRAINED))
+	if (atomic_fetch_sub(&vd->in_flight, 1) != VIRTIO_RESET_AT_WORK + 1)
 		return;
-	atomic_store_explicit(&vd->status, 0, memory_order_release);
+	atomic_store(&vd->in_flight, 0);
+	atomic_store(&vd->status, 0);
+	vd_transition(vd, VIRTIO_EV_DRAINED);
 }
 
 static void reset_locked(struct virtio_device *vd)
@@ -454,7 +456,7 @@ static void reset_locked(struct virtio_device *vd)
 		return;
 	}
 	/* Counted like a request, so that it cannot end before it is done here. */
-	atomic_fetch_add(&vd->in_flight, 1);
+	atomic_fetch_add(&vd->in_flight, VIRTIO_RESET_AT_WORK + 1);
 	vd_transition(vd, VIRTIO_EV_RESET);
 	disarm_doorbells(vd);
 	for (uint16_t i = 0; i < vd->queues_nr; i++) {
@@ -475,9 +477,15 @@ void virtio_reset(struct virtio_device *vd)
 	pthread_mutex_unlock(&vd->lock);
 }
 
+/*
+ * A reset is over when the state says so, and not before it reads 0, whatever the status was: a legacy driver may run
+ * a device without one. Acquires, as the end of the reset released: a driver that reads 0 finds its memory left alone.
+ */
 uint8_t virtio_get_status(struct virtio_device *vd)
 {
-	return atomic_load_explicit(&vd->status, memory_order_acquire);
+	uint8_t status = atomic_load(&vd->status);
+
+	return status || vd_state(vd) != VIRTIO_RESETTING ? status : VIRTIO_NEEDS_RESET;
 }
 
 static void add_status(struct virtio_device *vd, uint8_t bits)

@@ -417,6 +417,30 @@ START_TEST(an_end_that_a_request_holds_up)
 		ring_free(&d[i].rings[0]);
 }
 
+/* The legacy interface starts a device by a ring: its requests are waited for though its status is 0. */
+START_TEST(an_end_that_a_device_without_a_status_holds_up)
+{
+	struct drv d = { .ops = &drv_core_legacy, .a = &a };
+
+	add(NULL);
+	must_make();
+	d.vd = &fake.td[0]->vd;
+	fake.td[0]->mode = TESTDEV_HOLD;
+	ring_make(&d, 0, 16);
+	ring_enable(&d.rings[0]);
+	ask(&d);
+	while (!testdev_held(fake.td[0], 0))
+		;
+	ck_assert_uint_eq(drv_status(&d), 0);
+	mock_clock_step = NSEC_PER_SEC / 100;
+	ck_assert_int_eq(devices_free(devs), -EBUSY);
+	mock_clock_step = 0;
+	testdev_finish_all(fake.td[0]);
+	ck_assert_int_eq(devices_free(devs), 0);
+	devs = NULL;
+	ring_free(&d.rings[0]);
+}
+
 START_TEST(what_a_dry_run_prints)
 {
 	char *out;
@@ -451,5 +475,6 @@ UNIT_SUITE("devices", {
 	tcase_add_loop_test(tc, a_thread_does_not_start, 1, 4);
 	tcase_add_test(tc, an_end_while_requests_come);
 	tcase_add_test(tc, an_end_that_a_request_holds_up);
+	tcase_add_test(tc, an_end_that_a_device_without_a_status_holds_up);
 	tcase_add_test(tc, what_a_dry_run_prints);
 })

@@ -286,6 +286,30 @@ START_TEST(a_reset_does_not_wait_for_ever)
 	bench_echo(&b, 0);
 }
 
+/* A ring starts the device, whatever the status; a reset of it ends when its requests have all the same. */
+START_TEST(a_reset_of_a_device_without_a_status)
+{
+	ROW("LEG-33", "GEN-37");
+	ring_make(&b.d, 0, 16);
+	ring_enable(&b.d.rings[0]);
+	b.td.mode = TESTDEV_HOLD;
+	publish(0);
+	drv_notify(&b.d, 0);
+	bench_settle(&b);
+	ck_assert_uint_eq(testdev_held(&b.td, 0), 1);
+	ck_assert_uint_eq(drv_status(&b.d), 0);
+	mock_clock_step = NSEC_PER_SEC / 10;
+	drv_set_status(&b.d, 0);
+	mock_clock_step = 0;
+	ck_assert_uint_ne(drv_status(&b.d), 0);
+	testdev_finish_all(&b.td);
+	bench_settle(&b);
+	ck_assert_uint_eq(drv_status(&b.d), 0);
+	b.td.mode = TESTDEV_AUTO;
+	bench_up(&b, 0);
+	bench_echo(&b, 0);
+}
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -301,6 +325,7 @@ static void add(TCase *tc)
 	tcase_add_test(tc, a_ring_outside_memory);
 	tcase_add_test(tc, a_reset_ends_before_the_write_does);
 	tcase_add_test(tc, a_reset_does_not_wait_for_ever);
+	tcase_add_test(tc, a_reset_of_a_device_without_a_status);
 }
 
 TRANSPORTS_SUITE("virtio-legacy", add, NULL, on_core_legacy, on_pci_legacy, on_pci_legacy_armed)

@@ -141,6 +141,9 @@ struct virtio_transport_ops {
 	void (*reset)(struct virtio_device *vd);
 };
 
+/* In in_flight, from the beginning of a reset to its end: more than there can be chains. */
+#define VIRTIO_RESET_AT_WORK (1u << 31)
+
 struct virtio_device {
 	const struct virtio_device_ops *ops;
 	const struct virtio_transport_ops *transport;
@@ -154,7 +157,7 @@ struct virtio_device {
 
 	_Atomic uint8_t state;       /* enum virtio_state */
 	_Atomic uint8_t status;      /* as the driver reads it */
-	_Atomic uint32_t in_flight;  /* chains of all queues, and 1 while a reset is at work */
+	_Atomic uint32_t in_flight;  /* chains of all queues, and VIRTIO_RESET_AT_WORK */
 	_Atomic bool config_changed; /* since the generation was last read */
 
 	pthread_mutex_t lock;    /* everything below */
