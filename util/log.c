@@ -101,6 +101,11 @@ void log_guest(const struct log *log, struct log_limit *limit, const char *fmt, 
 		return;
 	if (!log_limit_take(limit, util_now_ns() / NSEC_PER_SEC, &held))
 		return;
+	/* A poller's thread must not wait for somebody to read, nor a vCPU's, which is waited for at the end. */
+	if (!util_can_write(log->fd)) {
+		atomic_fetch_add(&limit->dropped, held + 1);
+		return;
+	}
 	va_start(ap, fmt);
 	log_vprintf(log, LOG_WARN, held, fmt, ap);
 	va_end(ap);

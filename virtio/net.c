@@ -298,8 +298,8 @@ static int net_start(struct virtio_device *vd, uint64_t features)
 	if (!ret && be->set_ports)
 		ret = be->set_ports(n->be, 1);
 	if (ret)
-		log_warn(vd->log, "net %s: the back end cannot start: %s", be->name,
-			 strerror(-ret));
+		log_guest(vd->log, &vd->log_limit, "net %s: the back end cannot start: %s",
+			  be->name, strerror(-ret));
 	else
 		atomic_store(&n->features, features);
 	return ret;

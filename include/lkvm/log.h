@@ -32,8 +32,9 @@ void log_printf(const struct log *log, enum log_level level, const char *fmt, ..
 #define log_debug(log, ...) log_printf(log, LOG_DEBUG, __VA_ARGS__)
 
 /*
- * For lines that a guest can cause: at most LOG_LIMIT_BURST a second for one limiter, the rest are
- * counted and the count is told in the first line of a later second. Zero-initialised by its owner.
+ * For lines that a guest can cause: at most LOG_LIMIT_BURST a second for one limiter, and none while the log's
+ * reader does not read. The rest are counted and the count is told in the first line of a later second. Never waits.
+ * Zero-initialised by its owner.
  */
 #define LOG_LIMIT_BURST 5
 

@@ -92,6 +92,9 @@ uint64_t util_now_ns(void);
 /* write(2) until all is written; EINTR is retried. Returns 0 or -errno. */
 int util_write_all(int fd, const void *buf, size_t len);
 
+/* A write of up to PIPE_BUF bytes does not wait, though it may fail. */
+bool util_can_write(int fd);
+
 /* Puts '?' for each control byte: text that a guest or a file chose must not drive the terminal. */
 void util_clean_text(char *s);
 

@@ -35,6 +35,14 @@ int util_write_all(int fd, const void *buf, size_t len)
 	return -EBADF;
 }
 
+static bool reader_sleeps;
+
+bool util_can_write(int fd)
+{
+	ck_assert_int_eq(fd, 7);
+	return !reader_sleeps;
+}
+
 void util_clean_text(char *s)
 {
 	for (; *s; s++)
@@ -148,6 +156,24 @@ START_TEST(guest_lines_are_limited)
 }
 END_TEST
 
+START_TEST(guest_lines_wait_for_nobody)
+{
+	struct log log = { .fd = 7, .level = LOG_WARN };
+	struct log_limit limit = { 0 };
+
+	fake_seconds = 100;
+	reader_sleeps = true;
+	log_guest(&log, &limit, "a");
+	fake_seconds = 101;
+	log_guest(&log, &limit, "b");
+	ck_assert_uint_eq(writes_nr, 0);
+	reader_sleeps = false;
+	fake_seconds = 102;
+	log_guest(&log, &limit, "c");
+	ck_assert_str_eq(out, "lkvm: warning: c (2 more held back before it)\n");
+}
+END_TEST
+
 START_TEST(guest_limit_starts_at_zero_seconds)
 {
 	struct log log = { .fd = 7, .level = LOG_WARN };
@@ -220,6 +246,7 @@ UNIT_SUITE("log", {
 	tcase_add_test(tc, one_line_one_write);
 	tcase_add_test(tc, errno_survives);
 	tcase_add_test(tc, guest_lines_are_limited);
+	tcase_add_test(tc, guest_lines_wait_for_nobody);
 	tcase_add_test(tc, guest_limit_starts_at_zero_seconds);
 	tcase_add_test(tc, guest_limit_count_does_not_wrap);
 	tcase_add_test(tc, guest_limit_counts_all);

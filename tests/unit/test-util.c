@@ -124,6 +124,26 @@ START_TEST(write_all_writes_all)
 }
 END_TEST
 
+START_TEST(can_write_while_there_is_room)
+{
+	char page[4096] = "";
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert(util_can_write(fds[1]));
+	fcntl(fds[1], F_SETFL, O_NONBLOCK);
+	while (write(fds[1], page, sizeof(page)) > 0)
+		;
+	ck_assert(!util_can_write(fds[1]));
+	ck_assert_int_eq(read(fds[0], page, sizeof(page)), sizeof(page));
+	ck_assert(util_can_write(fds[1]));
+	close(fds[0]);
+	/* Then it fails at once. */
+	ck_assert(util_can_write(fds[1]));
+	close(fds[1]);
+}
+END_TEST
+
 START_TEST(write_all_reports)
 {
 	int fd = open("/dev/full", O_WRONLY);
@@ -150,6 +170,7 @@ UNIT_SUITE("util", {
 	tcase_add_test(tc, clean_text);
 	tcase_add_test(tc, time_moves_on);
 	tcase_add_test(tc, write_all_writes_all);
+	tcase_add_test(tc, can_write_while_there_is_room);
 	tcase_add_test(tc, write_all_reports);
 	tcase_add_test_raise_signal(tc, bug_on_traps, SIGILL);
 })
