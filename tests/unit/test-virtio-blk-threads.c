@@ -325,7 +325,7 @@ START_TEST(requests_are_read_once)
 
 UNIT_SUITE("virtio-blk-threads", {
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
+	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, queues_side_by_side, 0, 3);
 	tcase_add_test(tc, a_queue_is_reset_beside_another);
 	tcase_add_test(tc, resets_under_load);

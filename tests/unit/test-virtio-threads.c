@@ -547,7 +547,7 @@ START_TEST(others_go_on)
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
+	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, no_wake_up_is_lost, 0, 2);
 	tcase_add_test(tc, resets_race_with_everybody);
 	tcase_add_test(tc, after_status_0_there_is_silence);
@@ -559,7 +559,7 @@ static void add(TCase *tc)
 static void add_alone(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, getenv("LKVM_TEST_LONG") ? 1800 : 120);
+	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, neither_side_sleeps_through, 0, 2);
 }
 
