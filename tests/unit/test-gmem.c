@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 // LINK: gmem.c util/err.c util/util.c
+// LIBS: -Wl,--wrap=memfd_create
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <lkvm/gmem.h>
 #include <lkvm/util.h>
@@ -18,6 +20,22 @@
 #define C_LEN 0x2000ULL
 #define D     (0xffffffffffffffffULL - 0xfff)
 #define D_LEN 0x1000ULL
+
+/* The rows of the checklist that a test shows; read by tests/conformance/run. */
+#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
+
+/* Another holder of shared memory. */
+static int other_fd = -1;
+
+int __real_memfd_create(const char *name, unsigned int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags);
+int __wrap_memfd_create(const char *name, unsigned int flags)
+{
+	int fd = __real_memfd_create(name, flags);
+
+	other_fd = dup(fd);
+	return fd;
+}
 
 static const struct gmem_backing plain = { 0 };
 
@@ -203,6 +221,7 @@ END_TEST
 
 START_TEST(shared_ram_is_sealed_memory)
 {
+	ROW("HD-86");
 	static const struct gmem_region span = { .gpa = 0, .size = 0x4000 };
 	struct gmem_backing shared = { .shared = true };
 	struct gmem gm;
@@ -213,6 +232,11 @@ START_TEST(shared_ram_is_sealed_memory)
 	ck_assert_int_eq(gmem_write(&gm, 0x3ffc, &v, 4), 0);
 	ck_assert_int_eq(gmem_read(&gm, 0x3ffc, &w, 4), 0);
 	ck_assert_uint_eq(v, w);
+	/* It cannot be cut under the mapping, which would be a SIGBUS here. */
+	ck_assert_int_eq(ftruncate(other_fd, 0), -1);
+	ck_assert_int_eq(errno, EPERM);
+	ck_assert_int_eq(ftruncate(other_fd, 0x8000), -1);
+	close(other_fd);
 	gmem_release(&gm);
 }
 END_TEST

@@ -427,7 +427,8 @@ START_TEST(one_start)
 
 START_TEST(offers_what_it_honours)
 {
-	ROW("GEN-17", "GEN-25", "GEN-27", "GEN-28", "GEN-29", "GEN-30", "GEN-31", "GEN-47");
+	ROW("GEN-17", "GEN-25", "GEN-27", "GEN-28", "GEN-29", "GEN-30", "GEN-31", "GEN-47",
+	    "PKD-1");
 	uint64_t type = b.td.vd.ops->features, offered = drv_offered(&b.d);
 
 	ck_assert_uint_eq(offered, type | MODERN_ALL);
@@ -469,7 +470,7 @@ START_TEST(takes_every_valid_subset)
 
 START_TEST(refuses_what_was_not_offered)
 {
-	ROW("GEN-19", "GEN-21", "GEN-26", "HD-101");
+	ROW("GEN-19", "GEN-21", "GEN-26", "HD-101", "PKD-1");
 	for (unsigned int bit = 0; bit < 64; bit++) {
 		bool offered = drv_offered(&b.d) & VIRTIO_BIT(bit);
 

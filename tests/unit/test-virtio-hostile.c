@@ -398,6 +398,54 @@ static void buffers_at_every_border(void)
 	ck_assert_uint_eq(ring_used_idx(r), r->avail_idx);
 }
 
+/* A buffer there is no memory: nothing is read, written or rung, least of all by the device itself. */
+static void no_buffer(uint64_t gpa, uint32_t len)
+{
+	uint32_t taken = b.td.taken;
+
+	bad(0, gpa, len, 0, 0);
+	push_and_kick(0);
+	bad(0, gpa, len, WRITE, 0);
+	push_and_kick(0);
+	ck_assert_uint_eq(b.td.taken, taken);
+	ck_assert_uint_eq(ring_used_idx(r), r->avail_idx);
+}
+
+static void buffers_in_bars(struct drv *d)
+{
+	struct mock_fn *fn = mock_fn_of(d);
+
+	for (unsigned int i = 0; fn && i < PCI_BARS_NR; i++) {
+		if (!fn->bars[i] || fn->io[i])
+			continue;
+		for (unsigned int page = 0; page < 4; page++)
+			no_buffer(fn->bars[i] + 0x1000 * page, 64);
+	}
+}
+
+static void buffers_in_its_own_bars(void)
+{
+	uint32_t resets = b.td.resets, kicks = b.td.kicks;
+
+	buffers_in_bars(&b.d);
+	ck_assert_uint_eq(b.td.resets, resets);
+	ck_assert_uint_eq(b.td.kicks - kicks, ring_used_idx(r));
+}
+
+static void buffers_in_the_neighbours_bars(void)
+{
+	buffers_in_bars(&b.cd);
+}
+
+/* All that writes configuration space, or interrupts, when a CPU does it. */
+static void buffers_in_the_chipset(void)
+{
+	for (uint32_t slot = 0; slot < 4; slot++)
+		no_buffer(MOCK_ECAM + 0x8000 * slot, 256);
+	no_buffer(0xfec00000, 32);
+	no_buffer(0xfee00000, 4096);
+}
+
 /* --- B: indirect tables --- */
 
 static void indirect_without_the_feature(void)
@@ -915,6 +963,9 @@ static const struct row {
 	{ "HD-26", rewritten_in_flight, HD_ODD },
 	{ "HD-27", n_pieces_over_a_border, HD_ODD },
 	{ "HD-75 HD-76 HD-77 HD-81 HD-83", buffers_at_every_border, HD_ODD },
+	{ "HD-79", buffers_in_its_own_bars, HD_ODD },
+	{ "HD-80", buffers_in_the_neighbours_bars, HD_ODD },
+	{ "HD-81 HD-82", buffers_in_the_chipset, HD_ODD },
 	{ "HD-28 SPL-19", indirect_without_the_feature, HD_BROKEN },
 	{ "HD-29", indirect_in_indirect, HD_BROKEN },
 	{ "HD-30", indirect_with_next, HD_BROKEN },
