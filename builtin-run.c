@@ -209,8 +209,8 @@ static int make_config(struct run *run, struct err *err)
 
 /*
  * The signals that stop the VM are blocked in every thread and read from a descriptor. One that is
- * ignored from the start (nohup, a shell's background job) stays ignored. SIGPIPE is blocked: a console
- * reader that goes away is an error of write(2).
+ * ignored from the start (nohup, a shell's background job) stays ignored. SIGPIPE and SIGXFSZ are
+ * blocked: a console reader that goes away, and a limit of a file's size (`ulimit -f`), are errors of the call.
  */
 static void block_signals(struct run *run)
 {
@@ -226,6 +226,7 @@ static void block_signals(struct run *run)
 	}
 	block = run->signals;
 	sigaddset(&block, SIGPIPE);
+	sigaddset(&block, SIGXFSZ);
 	sigprocmask(SIG_BLOCK, &block, NULL);
 	run->cfg.signals = &run->signals;
 }
