@@ -2,15 +2,18 @@
 #include <lkvm/run-foreign.h>
 #include <lkvm/util.h>
 
-#define NO_DISK "lkvm has no disks yet; an initramfs (--initrd) is what it boots from"
-#define NO_NET  "lkvm has no network devices yet"
+#define DISK  "lkvm spells it --disk FILE[,KEY=VALUE...] or -d; its keys are in `lkvm help run`"
+#define CDROM "lkvm has no CD-ROM drive; --disk FILE,ro gives the guest the image as a disk"
+#define OVERLAY                                                                                    \
+	"lkvm spells it overlay=ephemeral, a key of each disk: --disk FILE,overlay=ephemeral"
+#define NO_NET "lkvm has no network devices yet"
 #define NO_SHARE                                                                                   \
 	"lkvm does not share host directories yet; put the files into an initramfs (--initrd)"
 #define NO_GRAPHICS "lkvm has no graphics; the console is the serial port"
 #define NO_DEVICE   "lkvm does not have this device yet"
 #define NO_OPTION_DEVICE                                                                           \
-	"lkvm has an option for each device: --rng is virtio-rng-pci, --debug-exit PORT "          \
-	"isa-debug-exit; there are no others yet"
+	"lkvm has an option for each device: --disk is virtio-blk-pci, --rng virtio-rng-pci, "     \
+	"--debug-exit PORT isa-debug-exit; there are no others yet"
 #define NO_OBJECT                                                                                  \
 	"lkvm has no objects: --rng=SOURCE is rng-random, iothread=NAME a key of each device, "    \
 	"--mem-shared and --hugetlbfs DIR choose the memory"
@@ -54,14 +57,14 @@ const struct option_foreign run_foreign[] = {
 	  "lkvm ends when the guest powers off, with status 0; there is no such option" },
 	{ "-nodefaults", "lkvm spells it --nodefaults" },
 	{ "-no-user-config", "lkvm reads no configuration files; leave it out" },
-	{ "-drive", NO_DISK },
-	{ "--drive", NO_DISK },
-	{ "-hda", NO_DISK },
-	{ "-hdb", NO_DISK },
-	{ "-cdrom", NO_DISK },
-	{ "-blockdev", NO_DISK },
+	{ "-drive", DISK },
+	{ "--drive", DISK },
+	{ "-hda", DISK },
+	{ "-hdb", DISK },
+	{ "-cdrom", CDROM },
+	{ "-blockdev", DISK },
 	{ "-boot", "lkvm boots the kernel that --kernel names; --boot chooses how" },
-	{ "-snapshot", NO_DISK },
+	{ "-snapshot", OVERLAY },
 	{ "-netdev", NO_NET },
 	{ "-net", NO_NET },
 	{ "-nic", NO_NET },
@@ -89,8 +92,6 @@ const struct option_foreign run_foreign[] = {
 	{ "-help", "the command is `lkvm help run`" },
 
 	/* kvmtool. */
-	{ "-d", "lkvm has no disks yet; for more messages it is --debug" },
-	{ "--disk", NO_DISK },
 	{ "--network", NO_NET },
 	{ "-n", NO_NET },
 	{ "--no-dhcp", NO_NET },
@@ -114,7 +115,8 @@ const struct option_foreign run_foreign[] = {
 	{ "--debug-single-step", NO_DEBUG },
 	{ "--debug-ioport", "lkvm has no such trace yet" },
 	{ "--debug-mmio", "lkvm has no such trace yet" },
-	{ "--debug-iodelay", NO_DISK },
+	{ "--debug-iodelay",
+	  "lkvm has a key of each disk for it: --disk FILE,fault=any:delay=10ms" },
 	{ "--debug-nohostfs", "lkvm shares nothing of the host; leave it out" },
 	{ "--no-pvtime", "lkvm has no such option; the guest's no-steal-acc parameter does it" },
 	{ "--host_ip", NO_NET },
