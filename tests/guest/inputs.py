@@ -213,6 +213,8 @@ def write_misc(dirname, elf):
     write(at("initrd"), b"070701 not really" * 100)
     with open(at("big"), "wb") as f:
         f.truncate(1 << 30)
+    write(at("disk"), bytes(1 << 20))
+    write(at("small"), bytes(511))
     os.mkdir(at("dir"))
     write(at("readonly"), b"")
     os.mkfifo(at("fifo"))

@@ -221,6 +221,7 @@ void guest_main(uint64_t info, uint64_t is_pvh, uint64_t loaded_at)
 	run_case(cases_move);
 	run_case(cases_hostile);
 	run_case(cases_bench);
+	run_case(cases_blk);
 	print("cmdline: ");
 	print(boot.cmdline);
 	print("\n");

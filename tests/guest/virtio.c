@@ -48,13 +48,15 @@ static void start_modern(struct vdev *d, uint16_t config_vector, uint16_t queue_
 	struct ring *r = d->ring;
 
 	set_status(d, STATUS_ACK | STATUS_DRIVER);
-	for (uint32_t word = 0; word < 2; word++) { /* VERSION_1 and nothing else */
+	common_write(d, COMMON_DEV_SELECT, 4, 0);
+	d->features &= common_read(d, COMMON_DEV_FEATURE, 4);
+	for (uint32_t word = 0; word < 2; word++) { /* word 1: VERSION_1 */
 		common_write(d, COMMON_DRV_SELECT, 4, word);
-		common_write(d, COMMON_DRV_FEATURE, 4, word);
+		common_write(d, COMMON_DRV_FEATURE, 4, word ? 1 : d->features);
 	}
 	set_status(d, STATUS_ACK | STATUS_DRIVER | STATUS_FEATURES_OK);
 	if (!(vdev_status(d) & STATUS_FEATURES_OK))
-		fail("VERSION_1 alone is refused", vdev_status(d));
+		fail("the features are refused", vdev_status(d));
 	common_write(d, COMMON_MSIX, 2, config_vector);
 	common_write(d, COMMON_QUEUE_SELECT, 2, 0);
 	common_write(d, COMMON_QUEUE_SIZE, 2, RING_SIZE);
@@ -71,7 +73,8 @@ static void start_modern(struct vdev *d, uint16_t config_vector, uint16_t queue_
 static void start_legacy(struct vdev *d, uint16_t config_vector, uint16_t queue_vector)
 {
 	set_status(d, STATUS_ACK | STATUS_DRIVER);
-	bar_write(d, 0, LEGACY_GUEST_FEATURES, 4, 0);
+	d->features &= bar_read(d, 0, LEGACY_HOST_FEATURES, 4);
+	bar_write(d, 0, LEGACY_GUEST_FEATURES, 4, d->features);
 	bar_write(d, 0, LEGACY_QUEUE_SELECT, 2, 0);
 	if (bar_read(d, 0, LEGACY_QUEUE_SIZE, 2) != RING_SIZE)
 		fail("the legacy queue's size is", bar_read(d, 0, LEGACY_QUEUE_SIZE, 2));

@@ -34,6 +34,7 @@
 
 #define VIRTIO_MINI     63
 #define VIRTIO_RNG      4
+#define VIRTIO_BLK      2
 
 /* 4.1.4.3 */
 #define COMMON_DEV_SELECT   0x00
@@ -54,6 +55,7 @@
 #define COMMON_LEN          0x40
 
 /* 4.1.4.10 */
+#define LEGACY_HOST_FEATURES  0x00
 #define LEGACY_GUEST_FEATURES 0x04
 #define LEGACY_PFN            0x08
 #define LEGACY_QUEUE_SIZE     0x0c
@@ -119,6 +121,7 @@ struct vdev {
 	unsigned int door_width;
 	enum irq_mode irq;
 	unsigned int index; /* 0 or 1: its vectors and its ring */
+	uint32_t features;  /* what to accept besides VERSION_1, as far as offered */
 	struct ring *ring;
 	uint16_t posted; /* avail.idx */
 	uint32_t seed;
