@@ -14,7 +14,7 @@
 
 struct device {
 	const struct virtio_spec *spec;
-	struct virtio_device *vd; /* NULL: not made */
+	struct virtio_device *vd; /* NULL: not made, or none was asked for */
 	bool plugged;
 	struct virtio_pci vp;
 };
@@ -69,6 +69,7 @@ static int make_device(struct devices *devs, unsigned int i, struct err *err)
 		.log = &devs->cfg->log,
 		.loops = loops,
 		.cpus_nr = devs->cfg->cpus_nr,
+		.name = devs->cfg->name,
 	};
 	struct virtio_pci_opts opts = {
 		.how = c->trans ? c->trans - 1 : devs->cfg->virtio_trans,
@@ -78,10 +79,12 @@ static int make_device(struct devices *devs, unsigned int i, struct err *err)
 		.kvm = devs->kvm,
 	};
 
+	for (unsigned int k = 0; k < i; k++)
+		host.number += devs->dev[k].spec->type == d->spec->type;
 	int ret = find_loops(devs, i, loops, &host.loops_nr, err);
 	if (!ret)
 		ret = d->spec->type->make(&d->vd, d->spec->opts, &host, err);
-	if (ret)
+	if (ret || !d->vd)
 		return ret;
 	ret = virtio_pci_plug(&d->vp, d->vd, devs->pci, &opts, err);
 	d->plugged = !ret;
@@ -171,6 +174,8 @@ void devices_describe(const struct devices *devs, FILE *out)
 	for (unsigned int i = 0; i < devs->nr; i++) {
 		const struct device *d = &devs->dev[i];
 
+		if (!d->vd)
+			continue;
 		fprintf(out, "%-10s pci slot %u, virtio id %u, %s%s%s, %u queue%s, %s%s\n",
 			d->spec->type->option, d->vp.pd.slot, d->vd->ops->device_id,
 			d->vp.modern ? "modern" : "", d->vp.modern && d->vp.legacy ? " and " : "",

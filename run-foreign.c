@@ -6,14 +6,20 @@
 #define CDROM "lkvm has no CD-ROM drive; --disk FILE,ro gives the guest the image as a disk"
 #define OVERLAY                                                                                    \
 	"lkvm spells it overlay=ephemeral, a key of each disk: --disk FILE,overlay=ephemeral"
-#define NO_NET "lkvm has no network devices yet"
+#define IS_NET "lkvm spells it --network mode=MODE[,KEY=VALUE...]; `lkvm help run` lists the keys"
+#define IS_HOST_NET                                                                                \
+	"lkvm gives no addresses; on the host `ip address add` does, or the script of "            \
+	"--network mode=tap,script=FILE"
+#define IS_GUEST_NET                                                                               \
+	"lkvm runs nothing in the guest; it asks for its address by DHCP or has it configured"
 #define NO_SHARE                                                                                   \
 	"lkvm does not share host directories yet; put the files into an initramfs (--initrd)"
 #define NO_GRAPHICS "lkvm has no graphics; the console is the serial port"
 #define NO_DEVICE   "lkvm does not have this device yet"
 #define NO_OPTION_DEVICE                                                                           \
-	"lkvm has an option for each device: --disk is virtio-blk-pci, --rng virtio-rng-pci, "     \
-	"--debug-exit PORT isa-debug-exit; there are no others yet"
+	"lkvm has an option for each device: --disk is virtio-blk-pci, --network virtio-net-pci, " \
+	"--rng "                                                                                   \
+	"virtio-rng-pci, --debug-exit PORT isa-debug-exit; there are no others yet"
 #define NO_OBJECT                                                                                  \
 	"lkvm has no objects: --rng=SOURCE is rng-random, iothread=NAME a key of each device, "    \
 	"--mem-shared and --hugetlbfs DIR choose the memory"
@@ -65,9 +71,9 @@ const struct option_foreign run_foreign[] = {
 	{ "-blockdev", DISK },
 	{ "-boot", "lkvm boots the kernel that --kernel names; --boot chooses how" },
 	{ "-snapshot", OVERLAY },
-	{ "-netdev", NO_NET },
-	{ "-net", NO_NET },
-	{ "-nic", NO_NET },
+	{ "-netdev", IS_NET },
+	{ "-net", IS_NET },
+	{ "-nic", IS_NET },
 	{ "-device", NO_OPTION_DEVICE },
 	{ "--device", NO_OPTION_DEVICE },
 	{ "-object", NO_OBJECT },
@@ -92,9 +98,7 @@ const struct option_foreign run_foreign[] = {
 	{ "-help", "the command is `lkvm help run`" },
 
 	/* kvmtool. */
-	{ "--network", NO_NET },
-	{ "-n", NO_NET },
-	{ "--no-dhcp", NO_NET },
+	{ "--no-dhcp", IS_GUEST_NET },
 	{ "--tty", "lkvm connects ttyS0 to stdin and stdout; it makes no terminals yet" },
 	{ "--9p", NO_SHARE },
 	{ "--rootfs", NO_SHARE },
@@ -119,11 +123,11 @@ const struct option_foreign run_foreign[] = {
 	  "lkvm has a key of each disk for it: --disk FILE,fault=any:delay=10ms" },
 	{ "--debug-nohostfs", "lkvm shares nothing of the host; leave it out" },
 	{ "--no-pvtime", "lkvm has no such option; the guest's no-steal-acc parameter does it" },
-	{ "--host_ip", NO_NET },
-	{ "--guest_ip", NO_NET },
-	{ "--host_mac", NO_NET },
-	{ "--guest_mac", NO_NET },
-	{ "--script", NO_NET },
+	{ "--host_ip", IS_HOST_NET },
+	{ "--guest_ip", IS_GUEST_NET },
+	{ "--host_mac", IS_HOST_NET },
+	{ "--guest_mac", "lkvm spells it --network mode=MODE,mac=ADDRESS" },
+	{ "--script", "lkvm spells it --network mode=tap,script=FILE" },
 	{ "--cmdline", "lkvm spells it --params WORDS or -p WORDS" },
 	{ "--memory", "lkvm spells it --mem SIZE or -m SIZE" },
 };

@@ -6,13 +6,16 @@
 #include <lkvm/util.h>
 #include <lkvm/virtio/blk-type.h>
 #include <lkvm/virtio/mini.h>
+#include <lkvm/virtio/net-type.h>
 #include <lkvm/virtio/rng.h>
 #include <lkvm/virtio/types.h>
 
 const struct virtio_type *const virtio_types[] = {
-	&virtio_blk_type,
-	&virtio_rng_type,
-	&mini_type,
+	/* The empty comments keep it one a line. */
+	&virtio_blk_type, //
+	&virtio_net_type, //
+	&virtio_rng_type, //
+	&mini_type,       //
 	NULL,
 };
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: devices.c ioeventfd.c util/poller.c bus.c pci.c pci-bar.c pci-ecam.c pci-irq.c gmem.c
@@ -47,6 +48,8 @@ static struct {
 	unsigned int made, destroyed;
 	unsigned int order[DEVS_MAX]; /* of the destroyed, by the number of the made */
 	unsigned int refuse;          /* the n-th from 1, 0: none */
+	unsigned int asked, numbers[DEVS_MAX];
+	unsigned int absent; /* a set: those of which the options ask for none */
 } fake;
 
 static int fake_make(struct virtio_device **out, const void *opts, const struct virtio_host *host,
@@ -59,6 +62,10 @@ static int fake_make(struct virtio_device **out, const void *opts, const struct 
 	ck_assert_ptr_eq(host->log, &cfg.log);
 	ck_assert_uint_eq(host->cpus_nr, cfg.cpus_nr);
 	ck_assert_uint_ge(host->loops_nr, 1);
+	ck_assert_ptr_eq(host->name, cfg.name);
+	fake.numbers[fake.asked] = host->number;
+	if (fake.absent & 1U << fake.asked++)
+		return 0;
 	if (n + 1 == fake.refuse)
 		return err_host(e, ENOSPC, "--fake");
 	fake.td[n] = malloc(sizeof(*fake.td[n]));
@@ -213,6 +220,34 @@ START_TEST(each_works)
 		ck_assert(answered(&d[i]));
 		ring_free(&d[i].rings[0]);
 	}
+}
+
+/* A type's options may ask for no device: it takes no slot, and is nothing to free. */
+START_TEST(none_is_asked_for)
+{
+	char *text = NULL;
+	size_t len;
+
+	for (unsigned int i = 0; i < 4; i++)
+		add(NULL);
+	fake.absent = 1 << 0 | 1 << 2;
+	cfg.name = "a";
+	must_make();
+	ck_assert_uint_eq(fake.made, 2);
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct virtio_pci *vp = m.pci.devices[i + 1]->priv;
+
+		ck_assert_ptr_eq(vp->vd, &fake.td[i]->vd);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		ck_assert_uint_eq(fake.numbers[i], i);
+	FILE *out = open_memstream(&text, &len);
+	devices_describe(devs, out);
+	fclose(out);
+	ck_assert_ptr_nonnull(strstr(text, "slot 1"));
+	ck_assert_ptr_nonnull(strstr(text, "slot 2"));
+	ck_assert_ptr_null(strstr(text, "slot 0"));
+	free(text);
 }
 
 /* --- threads --- */
@@ -465,6 +500,7 @@ UNIT_SUITE("devices", {
 	tcase_add_test(tc, none);
 	tcase_add_test(tc, slots_are_taken_in_the_order_of_the_list);
 	tcase_add_test(tc, each_works);
+	tcase_add_test(tc, none_is_asked_for);
 	tcase_add_test(tc, a_thread_of_its_own);
 	tcase_add_test(tc, shared_and_spread_threads);
 	tcase_add_test(tc, too_many_threads_in_a_list);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: virtio/types.c virtio/rng.c virtio/mini.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
@@ -29,7 +30,7 @@ static int parse(const struct virtio_type *type, const char *arg)
 	for (unsigned int i = 0; i < ARRAY_SIZE(needed); i++) {
 		if (strcmp(type->option, needed[i].option))
 			continue;
-		snprintf(whole, sizeof(whole), "%s%s%s", needed[i].value, arg ? "," : "",
+		snprintf(whole, sizeof(whole), "%s%s%.200s", needed[i].value, arg ? "," : "",
 			 arg ?: "");
 		arg = whole;
 	}

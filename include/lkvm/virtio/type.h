@@ -22,6 +22,8 @@ struct virtio_host {
 	struct loop *const *loops; /* for its queues; at least one */
 	unsigned int loops_nr;
 	unsigned int cpus_nr; /* the guest's */
+	const char *name;     /* the VM's, NULL: it has none */
+	unsigned int number;  /* of those of its type, from 0 */
 };
 
 struct virtio_type {
@@ -38,7 +40,10 @@ struct virtio_type {
 	/* What a single key cannot tell; may be NULL. */
 	int (*check)(const void *opts, struct err *err);
 
-	/* Takes host resources, and returns a device that is REALIZED. The loops are not served yet. */
+	/*
+	 * Takes host resources, and returns a device that is REALIZED, or NULL when the options ask for none. The loops
+	 * are not served yet.
+	 */
 	int (*make)(struct virtio_device **out, const void *opts, const struct virtio_host *host,
 		    struct err *err);
 	/* While it is on no transport and its loops are no longer served. */
