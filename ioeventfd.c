@@ -95,13 +95,24 @@ int ioeventfd_add(struct ioeventfd *e, struct kvm *kvm, struct loop *loop,
 	return 0;
 }
 
+int ioeventfd_add_fd(struct ioeventfd *e, struct kvm *kvm, int fd,
+		     const struct ioeventfd_place *place)
+{
+	*e = (struct ioeventfd){ .kvm = kvm, .place = *place, .lf = { .fd = fd } };
+	int ret = assign(e, 0);
+	e->added = !ret;
+	return ret;
+}
+
 void ioeventfd_remove(struct ioeventfd *e)
 {
 	if (!e->added)
 		return;
 	/* It cannot fail for what was assigned, and when it returns no vCPU is in it. */
 	assign(e, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	e->added = false;
+	if (!e->loop)
+		return;
 	loop_call(e->loop, unwatch, e);
 	close(e->lf.fd);
-	e->added = false;
 }

@@ -99,7 +99,9 @@ static int init_vm(struct kvm *kvm, const char *dev, struct err *err)
 
 int kvm_init(struct kvm *kvm, const char *dev, const struct log *log, struct err *err)
 {
-	*kvm = (struct kvm){ .dev_fd = -1, .vm_fd = -1, .log = log };
+	*kvm = (struct kvm){
+		.dev_fd = -1, .vm_fd = -1, .irq_routes_lock = PTHREAD_MUTEX_INITIALIZER, .log = log
+	};
 
 	int ret = kvm_open_dev(dev, err);
 	if (ret < 0)

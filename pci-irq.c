@@ -34,6 +34,92 @@ static void send_pending_locked(struct pci_device *pd, struct pci_msix_vector *v
 	}
 }
 
+/*
+ * The owner reads the eventfd on another thread: what it reads while `direct` is not set it signals itself. So that is
+ * set after KVM has begun, which looks for earlier writes, and cleared before KVM ends.
+ */
+static void irqfd_unbind_locked(struct pci_irqfd *f)
+{
+	if (!atomic_load(&f->direct))
+		return;
+	atomic_store(&f->direct, false);
+	irq_route_unbind(&f->route, f->fd);
+}
+
+static void irqfd_update_locked(struct pci_device *pd, const struct pci_msix_vector *v,
+				struct pci_irqfd *f)
+{
+	uint64_t addr = (uint64_t)v->addr_hi << 32 | v->addr_lo;
+
+	/* A masked entry may be anything: it is not looked at before it is used. */
+	if (!f->route.kvm)
+		return;
+	if (!pci_msix_enabled(pd) || !may_send(pd, v) ||
+	    irq_route_set(&f->route, pd->slot << 3, addr, v->data))
+		irqfd_unbind_locked(f);
+	else if (!atomic_load(&f->direct))
+		atomic_store(&f->direct, irq_route_bind(&f->route, f->fd) == 0);
+}
+
+/* The entry, or what lets it send, has changed. */
+static void vector_changed_locked(struct pci_device *pd, struct pci_msix_vector *v)
+{
+	for (struct pci_irqfd *f = v->irqfds; f; f = f->next)
+		irqfd_update_locked(pd, v, f);
+	send_pending_locked(pd, v);
+}
+
+void pci_irqfd_init(struct pci_irqfd *f, struct pci_device *pd, struct kvm *kvm, int fd)
+{
+	*f = (struct pci_irqfd){ .fd = fd, .pd = pd, .vector = PCI_NO_VECTOR };
+	/* Without a route the owner does it all. */
+	(void)irq_route_init(&f->route, kvm);
+}
+
+void pci_irqfd_release(struct pci_irqfd *f)
+{
+	pci_irqfd_set_vector(f, PCI_NO_VECTOR);
+	irq_route_release(&f->route);
+}
+
+static void irqfd_leave(struct pci_irqfd *f)
+{
+	struct pci_msix_vector *v = &f->pd->msix[f->vector];
+
+	pthread_mutex_lock(&v->lock);
+	for (struct pci_irqfd **p = &v->irqfds; *p; p = &(*p)->next) {
+		if (*p == f) {
+			*p = f->next;
+			break;
+		}
+	}
+	irqfd_unbind_locked(f);
+	pthread_mutex_unlock(&v->lock);
+}
+
+void pci_irqfd_set_vector(struct pci_irqfd *f, uint32_t vector)
+{
+	if (f->vector == vector)
+		return;
+	if (f->vector != PCI_NO_VECTOR)
+		irqfd_leave(f);
+	f->vector = vector;
+	if (vector == PCI_NO_VECTOR)
+		return;
+	BUG_ON(vector >= f->pd->msix_nr);
+	struct pci_msix_vector *v = &f->pd->msix[vector];
+	pthread_mutex_lock(&v->lock);
+	f->next = v->irqfds;
+	v->irqfds = f;
+	irqfd_update_locked(f->pd, v, f);
+	pthread_mutex_unlock(&v->lock);
+}
+
+bool pci_irqfd_is_direct(const struct pci_irqfd *f)
+{
+	return atomic_load(&f->direct);
+}
+
 void pci_msix_signal(struct pci_device *pd, unsigned int vector)
 {
 	BUG_ON(vector >= pd->msix_nr);
@@ -54,7 +140,7 @@ void pci_msix_update_locked(struct pci_device *pd)
 		struct pci_msix_vector *v = &pd->msix[i];
 
 		pthread_mutex_lock(&v->lock);
-		send_pending_locked(pd, v);
+		vector_changed_locked(pd, v);
 		pthread_mutex_unlock(&v->lock);
 	}
 }
@@ -131,7 +217,7 @@ static void msix_write(struct pci_device *pd, unsigned int bar, uint64_t off, un
 		*entry_dword(v, off + i) = (uint32_t)(value >> (8 * i));
 	v->addr_lo &= MSIX_ADDR_BITS;
 	v->control &= PCI_MSIX_ENTRY_CTRL_MASKBIT;
-	send_pending_locked(pd, v);
+	vector_changed_locked(pd, v);
 	pthread_mutex_unlock(&v->lock);
 }
 

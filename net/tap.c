@@ -186,6 +186,11 @@ static ssize_t tap_recv(struct net_port *port, const struct iovec *iov, unsigned
 	return n < 0 ? -errno : n;
 }
 
+static int tap_port_fd(const struct net_port *port)
+{
+	return tap_of(port->be)->ports[port->index].lf.fd;
+}
+
 static void tap_close(struct net_backend *be)
 {
 	struct tap *t = tap_of(be);
@@ -209,6 +214,7 @@ static const struct net_backend_ops tap_ops = {
 	.port_watch = tap_port_watch,
 	.send = tap_send,
 	.recv = tap_recv,
+	.port_fd = tap_port_fd,
 	.close = tap_close,
 };
 

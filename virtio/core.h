@@ -16,6 +16,8 @@ enum virtio_state vd_state(const struct virtio_device *vd);
 bool vd_is_running(const struct virtio_device *vd);
 /* False when the event cannot happen now. */
 bool vd_transition(struct virtio_device *vd, enum virtio_event ev);
+/* It is broken, by the driver's own verdict. Quietly; nothing when it does not run. */
+void vd_give_up(struct virtio_device *vd);
 
 /* Under the device's lock. */
 /* False when the other interface drives the device: this one's writes are ignored (LEG-34). */

@@ -76,6 +76,7 @@ void virtio_device_init(struct virtio_device *vd, const struct virtio_device_ops
 		.log = log,
 		.priv = priv,
 		.features = ops->features,
+		.lacks = ops->lacks,
 		.bus_master = true,
 	};
 	pthread_mutex_init(&vd->lock, NULL);
@@ -141,7 +142,7 @@ bool virtio_has(const struct virtio_device *vd, unsigned int feature)
 
 uint64_t virtio_all_features(const struct virtio_device *vd)
 {
-	return vd->features | (CORE_FEATURES & ~vd->ops->lacks);
+	return vd->features | (CORE_FEATURES & ~vd->lacks);
 }
 
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
@@ -152,6 +153,10 @@ int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *tra
 	if (!closed(vd->ops, all))
 		return err_internal(err, "virtio %s offers a feature without what it needs",
 				    vd->ops->name);
+	for (uint16_t i = 0; i < vd->queues_nr; i++)
+		if (vd->vqs[i].vhost && !transport->queue_fds)
+			return err_internal(err, "virtio %s: no vhost on this transport",
+					    vd->ops->name);
 	vd->transport = transport;
 	vd->offered = all & ~LEGACY_ONLY;
 	/* Bits above 31 do not exist for a legacy driver (4.1.4.10). */
@@ -258,6 +263,20 @@ void virtio_set_driver_features(struct virtio_device *vd, uint32_t bits)
 
 /* --- faults --- */
 
+/* It is broken now. What the kernel serves is taken from it, by the owners. */
+static void rest(struct virtio_device *vd)
+{
+	for (uint16_t i = 0; i < vd->queues_nr; i++)
+		if (vd->vqs[i].vhost)
+			loop_post(vd->vqs[i].loop, &vd->vqs[i].kick_post);
+}
+
+void vd_give_up(struct virtio_device *vd)
+{
+	if (vd_transition(vd, VIRTIO_EV_FAULT))
+		rest(vd);
+}
+
 void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
 {
 	char text[128];
@@ -271,6 +290,7 @@ void virtio_fault(struct virtio_device *vd, const char *fmt, ...)
 	va_end(ap);
 	log_guest(vd->log, &vd->log_limit, "virtio %s: the driver broke it: %s", vd->ops->name,
 		  text);
+	rest(vd);
 	/* 2.1.2: a driver that is running is told; one that is not will read the status. */
 	if (atomic_fetch_or(&vd->status, VIRTIO_NEEDS_RESET) & VIRTIO_DRIVER_OK)
 		vd->transport->irq_config(vd);
@@ -285,10 +305,21 @@ void virtio_config_changed(struct virtio_device *vd)
 
 /* --- queues --- */
 
+static void tell_queue_state(struct virtqueue *vq, bool on)
+{
+	if (vq->vd->ops->queue_state)
+		vq->vd->ops->queue_state(vq->vd, vq, on);
+}
+
 void virtio_queue_serve(struct virtqueue *vq)
 {
-	if (!vq->running || !vd_is_running(vq->vd))
+	if (!vq->running)
 		return;
+	if (!vd_is_running(vq->vd)) {
+		if (vq->vhost)
+			tell_queue_state(vq, false);
+		return;
+	}
 	vq->budget = vq->size;
 	bool again = vq->vd->ops->kick(vq->vd, vq);
 	vq_flush(vq);
@@ -304,24 +335,24 @@ void virtio_queue_notify(struct virtio_device *vd, uint32_t n)
 		loop_post(vd->vqs[n].loop, &vd->vqs[n].kick_post);
 }
 
-static void tell_queue_state(struct virtqueue *vq, bool on)
-{
-	if (vq->vd->ops->queue_state)
-		vq->vd->ops->queue_state(vq->vd, vq, on);
-}
-
 struct start_call {
 	struct virtqueue *vq;
 	bool bus_master;
 	int ret;
 };
 
+/* The kernel knows neither bus mastering nor broken devices: it does not get their queues. */
+static bool is_for_kernel(const struct start_call *c)
+{
+	return c->bus_master && vd_is_running(c->vq->vd);
+}
+
 static void start_on_owner(void *arg)
 {
 	struct start_call *c = arg;
 
 	c->ret = vq_start(c->vq);
-	if (!c->ret)
+	if (!c->ret && (!c->vq->vhost || is_for_kernel(c)))
 		tell_queue_state(c->vq, true);
 	if (!c->ret)
 		c->ret = vq_set_bus_master(c->vq, c->bus_master);
@@ -332,6 +363,8 @@ static void bus_master_on_owner(void *arg)
 	struct start_call *c = arg;
 
 	c->ret = vq_set_bus_master(c->vq, c->bus_master);
+	if (c->vq->vhost && c->vq->running)
+		tell_queue_state(c->vq, is_for_kernel(c));
 }
 
 static void stop_on_owner(void *arg)
@@ -497,7 +530,7 @@ static void give_up(struct virtio_device *vd)
 {
 	add_status(vd, VIRTIO_FAILED);
 	/* The driver's own verdict: queues rest, without NEEDS_RESET (GEN-14). */
-	vd_transition(vd, VIRTIO_EV_FAULT);
+	vd_give_up(vd);
 }
 
 static void set_status_locked(struct virtio_device *vd, uint8_t value)

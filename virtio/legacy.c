@@ -125,7 +125,7 @@ void virtio_legacy_set_status(struct virtio_device *vd, uint8_t status)
 							     (old & VIRTIO_NEEDS_RESET)))
 			;
 		if (status & VIRTIO_FAILED)
-			vd_transition(vd, VIRTIO_EV_FAULT);
+			vd_give_up(vd);
 		else if (status & VIRTIO_DRIVER_OK)
 			legacy_start(vd);
 	}

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of virtio-net share: net.c (life), net-io.c (packets), net-ctrl.c (control queue, filter). */
+/*
+ * What the files of virtio-net share: net.c (life), net-io.c (packets), net-ctrl.c
+ * (control queue, filter), net-vhost.c (packets by the kernel).
+ */
 #ifndef LKVM_VIRTIO_NET_DEV_H
 #define LKVM_VIRTIO_NET_DEV_H
 
@@ -26,6 +29,8 @@ static inline bool mac_is_station(uint64_t mac)
 
 /* --- net.c --- */
 
+/* The control queue with these features: the one after the last pair that they give. */
+bool net_is_ctrl(const struct virtio_net *n, uint64_t features, uint16_t q);
 /* The offloads that a set of guest offload features gives; a feature without its base gives none. */
 uint32_t net_guest_offloads(uint64_t features);
 bool net_link_is_up(const struct virtio_net *n);
@@ -41,6 +46,15 @@ void net_tx_stopped(struct virtio_net_pair *p);
 void net_pair_init(struct virtio_net_pair *p);
 /* On its owner's thread: the port is let go. */
 void net_pair_rest(struct virtio_net_pair *p);
+
+/* --- net-vhost.c: with n->vhost --- */
+
+int net_vhost_open(struct virtio_net *n, const char *dev, struct err *err);
+void net_vhost_close(struct virtio_net *n);
+/* Before the queues begin; 0 or -errno. */
+int net_vhost_start(struct virtio_net *n, uint64_t features);
+/* On the owner's thread: the kernel gets, or gives back, what it should now. */
+void net_vhost_update(struct virtio_net_pair *p);
 
 /* --- net-ctrl.c --- */
 

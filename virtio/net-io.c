@@ -555,11 +555,18 @@ static void on_sync(struct loop_post *post)
 {
 	struct virtio_net_pair *p = container_of(post, struct virtio_net_pair, sync);
 
-	if (is_active(p))
+	if (p->net->vhost)
+		net_vhost_update(p);
+	else if (is_active(p))
 		virtio_queue_serve(p->rxq);
 	else
 		rest(p);
 	net_ctrl_synced(p->net);
+}
+
+static void on_relook(struct loop_post *post)
+{
+	net_vhost_update(container_of(post, struct virtio_net_pair, relook));
 }
 
 /* The port goes on to be watched: what comes for a queue that is being reset is dropped (5.1.6.5.6.2). */
@@ -582,11 +589,13 @@ void net_pair_init(struct virtio_net_pair *p)
 					 .iov_max = ARRAY_SIZE(p->tx.iovs) - 1 };
 	p->rx.timer.fn = on_timer;
 	p->sync.fn = on_sync;
+	p->relook.fn = on_relook;
 }
 
 void net_pair_rest(struct virtio_net_pair *p)
 {
 	resume_rx(p);
 	loop_post_cancel(p->port->loop, &p->sync);
+	loop_post_cancel(p->port->loop, &p->relook);
 	watch(p, 0, NET_READABLE | NET_WRITABLE);
 }

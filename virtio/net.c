@@ -68,6 +68,9 @@ static const struct {
 	(F(MAC) | F(STATUS) | F(SPEED_DUPLEX) | F(MRG_RXBUF) | F(CTRL_VQ) | F(CTRL_RX) |           \
 	 F(CTRL_RX_EXTRA) | F(CTRL_VLAN) | F(CTRL_MAC_ADDR) | F(GUEST_ANNOUNCE))
 
+/* What the kernel does not do for us. */
+#define FILTERS (F(CTRL_RX) | F(CTRL_RX_EXTRA) | F(CTRL_VLAN))
+
 static uint64_t features_of(const struct virtio_net *n)
 {
 	uint64_t features = ALWAYS;
@@ -86,6 +89,8 @@ static uint64_t features_of(const struct virtio_net *n)
 		features |= F(MQ);
 	if (n->mtu)
 		features |= F(MTU);
+	if (n->vhost)
+		features &= ~FILTERS & (n->pair[0].vhost.features | ~F(MRG_RXBUF));
 	return features;
 }
 
@@ -134,7 +139,7 @@ static unsigned int pairs_with(const struct virtio_net *n, uint64_t features)
 	return features & F(MQ) ? n->pairs_max : 1;
 }
 
-static bool is_ctrl(const struct virtio_net *n, uint64_t features, uint16_t q)
+bool net_is_ctrl(const struct virtio_net *n, uint64_t features, uint16_t q)
 {
 	return (features & F(CTRL_VQ)) && q == 2 * pairs_with(n, features);
 }
@@ -143,16 +148,20 @@ static bool net_has_queue(const struct virtio_device *vd, uint16_t q)
 {
 	const struct virtio_net *n = vd->priv;
 
-	return q < 2 * pairs_with(n, vd->accepted) || is_ctrl(n, vd->accepted, q);
+	return q < 2 * pairs_with(n, vd->accepted) || net_is_ctrl(n, vd->accepted, q);
 }
 
 static bool net_kick(struct virtio_device *vd, struct virtqueue *vq)
 {
 	struct virtio_net *n = vd->priv;
 
-	if (is_ctrl(n, atomic_load(&n->features), vq->index))
+	if (net_is_ctrl(n, atomic_load(&n->features), vq->index))
 		return net_ctrl_kick(n, vq);
 	struct virtio_net_pair *p = &n->pair[vq->index / 2];
+	if (n->vhost) {
+		vhost_kick(&p->vhost, vq->index % 2);
+		return true;
+	}
 	return vq->index % 2 ? net_tx_kick(p) : net_rx_kick(p);
 }
 
@@ -161,7 +170,7 @@ static void net_queue_state(struct virtio_device *vd, struct virtqueue *vq, bool
 	struct virtio_net *n = vd->priv;
 	uint64_t features = atomic_load(&n->features);
 
-	if (is_ctrl(n, features, vq->index)) {
+	if (net_is_ctrl(n, features, vq->index)) {
 		if (!on)
 			net_ctrl_stopped(n);
 		return;
@@ -171,7 +180,9 @@ static void net_queue_state(struct virtio_device *vd, struct virtqueue *vq, bool
 		return;
 	struct virtio_net_pair *p = &n->pair[vq->index / 2];
 	atomic_store(vq->index % 2 ? &p->tx_runs : &p->rx_runs, on);
-	if (!on && vq->index % 2)
+	if (n->vhost)
+		net_vhost_update(p);
+	else if (!on && vq->index % 2)
 		net_tx_stopped(p);
 	else if (!on)
 		net_rx_stopped(p);
@@ -240,6 +251,8 @@ static void link_changed_locked(struct virtio_net *n)
 		atomic_store(&n->status, VIRTIO_NET_S_LINK_UP | (has_feature(n, F(GUEST_ANNOUNCE))
 									 ? VIRTIO_NET_S_ANNOUNCE
 									 : 0));
+	for (unsigned int i = 0; n->vhost && i < n->pairs_max; i++)
+		loop_post(n->pair[i].port->loop, &n->pair[i].relook);
 	if (has_feature(n, F(STATUS)))
 		virtio_config_changed(&n->vd);
 }
@@ -297,6 +310,8 @@ static int net_start(struct virtio_device *vd, uint64_t features)
 		ret = be->set_offloads(n->be, atomic_load(&n->rx_offloads));
 	if (!ret && be->set_ports)
 		ret = be->set_ports(n->be, 1);
+	if (!ret && n->vhost)
+		ret = net_vhost_start(n, features);
 	if (ret)
 		log_guest(vd->log, &vd->log_limit, "net %s: the back end cannot start: %s",
 			  be->name, strerror(-ret));
@@ -350,6 +365,8 @@ static const struct virtio_device_ops net_ops = {
 static int check_opts(const struct virtio_net_opts *o, const struct net_info *info,
 		      const struct log *log, struct err *err)
 {
+	const struct net_backend *be = o->backend;
+
 	if (!mac_is_station(mac_of(o->mac)))
 		return err_usage(
 			err,
@@ -362,6 +379,9 @@ static int check_opts(const struct virtio_net_opts *o, const struct net_info *in
 	if (o->pairs > info->ports_max)
 		return err_usage(err, "mq=%u: this kind of network has at most %u pairs of queues",
 				 o->pairs, info->ports_max);
+	if (o->vhost && !be->ops->port_fd)
+		return err_usage(err, "vhost=on: only a tap's frames can be moved by the kernel: "
+				      "use mode=tap, or leave vhost=on out");
 	if (o->mtu && o->mtu < MTU_ADVISED)
 		log_warn(log, "mtu=%u: below %u IPv6 does not work in the guest", o->mtu,
 			 MTU_ADVISED);
@@ -384,6 +404,10 @@ static void make_pairs(struct virtio_net *n, struct loop *const *loops, unsigned
 		p->port->loop = loop;
 		p->port->priv = p;
 		net_pair_init(p);
+		if (n->vhost) {
+			vhost_add_queue(&p->vhost, 0, p->rxq);
+			vhost_add_queue(&p->vhost, 1, p->txq);
+		}
 	}
 	virtio_add_queue(&n->vd, VIRTIO_NET_QUEUE_SIZE, loops[0]);
 }
@@ -398,11 +422,14 @@ int virtio_net_init(struct virtio_net *n, const struct virtio_net_opts *o, const
 	int ret = check_opts(o, &n->info, log, err);
 	if (ret)
 		return ret;
-	pthread_mutex_init(&n->link_lock, NULL);
 	virtio_device_init(&n->vd, &net_ops, gm, log, n);
 	n->vd.config_len = VIRTIO_NET_CONFIG_LEN;
 	n->pairs_max = o->pairs ?: 1;
 	n->mtu = o->mtu;
+	n->vhost = o->vhost;
+	if (n->vhost && (ret = net_vhost_open(n, o->vhost_dev ?: VHOST_NET_DEV, err)))
+		return ret;
+	pthread_mutex_init(&n->link_lock, NULL);
 	n->vd.features = features_of(n);
 	n->configured_mac = mac_of(o->mac);
 	n->mac = n->configured_mac;
@@ -424,6 +451,7 @@ int virtio_net_init(struct virtio_net *n, const struct virtio_net_opts *o, const
 void virtio_net_release(struct virtio_net *n)
 {
 	n->be->on_carrier = NULL;
+	net_vhost_close(n);
 	virtio_device_release(&n->vd);
 	pthread_mutex_destroy(&n->link_lock);
 }

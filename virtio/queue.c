@@ -163,7 +163,7 @@ static bool is_served(const struct virtqueue *vq)
 {
 	uint8_t state = atomic_load_explicit(&vq->vd->state, memory_order_relaxed);
 
-	return vq->running && (state == VIRTIO_RUNNING || state == VIRTIO_LIVE);
+	return vq->running && !vq->vhost && (state == VIRTIO_RUNNING || state == VIRTIO_LIVE);
 }
 
 /* Guest memory may be touched: neither without a running device nor without bus mastering (PLT-5). */
@@ -421,6 +421,10 @@ int vq_set_bus_master(struct virtqueue *vq, bool on)
 {
 	if (!vq->running || on == vq->bus_master)
 		return 0;
+	if (vq->vhost) {
+		vq->bus_master = on;
+		return 0;
+	}
 	if (on) {
 		vq->bus_master = true;
 		for (uint32_t i = 0; i < vq->held_nr && is_served(vq); i++)

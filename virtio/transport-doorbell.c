@@ -77,7 +77,15 @@ static int arm_locked(struct virtio_pci *vp, enum virtio_pci_place place)
 	for (uint16_t i = 0; i < virtio_queues_nr(vp->vd); i++) {
 		struct virtio_pci_doorbell *d = &vp->db.places[place].queue[i];
 		struct ioeventfd_place at = place_of(place, vp->db.places[place].addr, i);
-		int ret = ioeventfd_add(&d->e, vp->db.kvm, d->vq->loop, &at, on_doorbell);
+		struct virtio_queue_fds fds;
+		int ret;
+
+		if (d->vq->vhost) {
+			virtio_pci_queue_fds(vp->vd, i, &fds);
+			ret = ioeventfd_add_fd(&d->e, vp->db.kvm, fds.kick, &at);
+		} else {
+			ret = ioeventfd_add(&d->e, vp->db.kvm, d->vq->loop, &at, on_doorbell);
+		}
 
 		if (ret)
 			return ret;

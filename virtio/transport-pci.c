@@ -62,8 +62,10 @@ void virtio_pci_set_queue_vector(struct virtio_pci *vp, enum virtio_iface iface,
 {
 	pthread_mutex_lock(&vp->regs_lock);
 	_Atomic uint16_t *vector = selected_vector(vp);
-	if (vector && !is_foreign(vp, iface))
+	if (vector && !is_foreign(vp, iface)) {
 		atomic_store(vector, checked_vector(vp, v));
+		virtio_pci_fds_vector(vp, (uint16_t)(vector - vp->queue_vector));
+	}
 	pthread_mutex_unlock(&vp->regs_lock);
 }
 
@@ -91,7 +93,7 @@ static void raise_isr_locked(struct virtio_pci *vp, uint8_t bit)
 }
 
 /* On the queue's thread, so never after a reset, which waits for it. */
-static void irq_queue(struct virtio_device *vd, uint16_t queue)
+void virtio_pci_irq_queue(struct virtio_device *vd, uint16_t queue)
 {
 	struct virtio_pci *vp = vd->transport_priv;
 
@@ -137,16 +139,19 @@ static void on_reset(struct virtio_device *vd)
 	struct virtio_pci *vp = vd->transport_priv;
 
 	atomic_store(&vp->config_vector, NO_VECTOR);
-	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
+	for (uint16_t i = 0; i < VIRTIO_QUEUES_MAX; i++) {
 		atomic_store(&vp->queue_vector[i], NO_VECTOR);
+		virtio_pci_fds_vector(vp, i);
+	}
 	virtio_pci_take_isr(vp);
 }
 
 static const struct virtio_transport_ops transport_ops = {
-	.irq_queue = irq_queue,
+	.irq_queue = virtio_pci_irq_queue,
 	.irq_config = irq_config,
 	.doorbells_on = virtio_pci_doorbells_on,
 	.doorbells_off = virtio_pci_doorbells_off,
+	.queue_fds = virtio_pci_queue_fds,
 	.reset = on_reset,
 };
 
@@ -331,8 +336,13 @@ static int make_function(struct virtio_pci *vp, const struct virtio_pci_opts *op
 	set_bars(vp);
 	if (vp->modern)
 		add_caps(vp);
-	if (virtio_pci_doorbells_init(vp, opts->kvm))
-		return err_host(err, ENOMEM, "virtio %s cannot have doorbells", vp->vd->ops->name);
+	int bells = virtio_pci_doorbells_init(vp, opts->kvm);
+	int fds = virtio_pci_fds_init(vp, opts->kvm);
+	if (bells)
+		return err_host(err, -bells, "virtio %s cannot have doorbells", vp->vd->ops->name);
+	if (fds)
+		return err_host(err, -fds, "virtio %s cannot have eventfds for its queues",
+				vp->vd->ops->name);
 	return add_vectors(vp, opts->vectors, err);
 }
 
@@ -351,6 +361,7 @@ static int go_online(struct virtio_pci *vp, struct pci *pci, struct err *err)
 static void release(struct virtio_pci *vp)
 {
 	virtio_pci_doorbells_release(vp);
+	virtio_pci_fds_release(vp);
 	pci_device_release(&vp->pd);
 	pthread_mutex_destroy(&vp->isr_lock);
 	pthread_mutex_destroy(&vp->regs_lock);

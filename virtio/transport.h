@@ -41,6 +41,8 @@ void virtio_regs_write(struct virtio_pci *vp, const struct virtio_reg *regs, uns
 
 /* Registers that both sides have. A write through the side that does not drive the device is ignored. */
 uint64_t virtio_pci_get_config_vector(struct virtio_pci *vp);
+/* Interrupts of a queue, on its owner's thread. */
+void virtio_pci_irq_queue(struct virtio_device *vd, uint16_t queue);
 void virtio_pci_set_config_vector(struct virtio_pci *vp, enum virtio_iface iface, uint64_t v);
 uint64_t virtio_pci_get_queue_vector(struct virtio_pci *vp);
 void virtio_pci_set_queue_vector(struct virtio_pci *vp, enum virtio_iface iface, uint64_t v);
@@ -56,6 +58,13 @@ extern const struct pci_bar_ops virtio_pci_modern_bar, virtio_pci_notify_bar, vi
 /* The access window (4.1.4.9). */
 uint32_t virtio_pci_window_read(struct pci_device *pd, unsigned int width);
 void virtio_pci_window_write(struct pci_device *pd, unsigned int width, uint32_t value);
+
+/* Descriptors of the queues that the kernel serves. */
+int virtio_pci_fds_init(struct virtio_pci *vp, struct kvm *kvm);
+void virtio_pci_fds_release(struct virtio_pci *vp);
+void virtio_pci_queue_fds(struct virtio_device *vd, uint16_t queue, struct virtio_queue_fds *fds);
+/* The queue's vector has changed, or may have. */
+void virtio_pci_fds_vector(struct virtio_pci *vp, uint16_t queue);
 
 int virtio_pci_doorbells_init(struct virtio_pci *vp, struct kvm *kvm);
 void virtio_pci_doorbells_release(struct virtio_pci *vp);

@@ -45,3 +45,29 @@ int arch_irq_line(struct kvm *kvm, uint32_t gsi, int level)
 
 	return ioctl(kvm->vm_fd, KVM_IRQ_LINE, &irq) ? -errno : 0;
 }
+
+#define PIC_PINS 8
+#define GSIS_NR  KVM_IOAPIC_NUM_PINS
+
+/* As in KVM's arch/x86/kvm/irq_comm.c: each GSI is a pin of the I/O APIC, the first 16 also one of a PIC. */
+unsigned int arch_irq_routes(struct kvm_irq_routing_entry *entries, unsigned int max)
+{
+	unsigned int nr = 0;
+
+	for (uint32_t gsi = 0; gsi < GSIS_NR && nr + 2 <= max; gsi++) {
+		uint32_t pic = gsi / PIC_PINS;
+
+		if (pic <= KVM_IRQCHIP_PIC_SLAVE)
+			entries[nr++] = (struct kvm_irq_routing_entry){
+				.gsi = gsi,
+				.type = KVM_IRQ_ROUTING_IRQCHIP,
+				.u.irqchip = { .irqchip = pic, .pin = gsi % PIC_PINS },
+			};
+		entries[nr++] = (struct kvm_irq_routing_entry){
+			.gsi = gsi,
+			.type = KVM_IRQ_ROUTING_IRQCHIP,
+			.u.irqchip = { .irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi },
+		};
+	}
+	return nr;
+}

@@ -11,6 +11,7 @@
 
 struct err;
 struct kvm;
+struct kvm_irq_routing_entry;
 struct vcpu;
 
 /* Right after KVM_CREATE_VM: interrupt controller, timers, reserved pages. */
@@ -22,6 +23,12 @@ int arch_vcpu_init(struct vcpu *vcpu, unsigned int cpus_nr, struct err *err);
 
 /* Sets or clears the level of an interrupt line. Returns 0 or -errno. */
 int arch_irq_line(struct kvm *kvm, uint32_t gsi, int level);
+
+/*
+ * What KVM's table of interrupt routes has before anybody sets it: KVM_SET_GSI_ROUTING takes whole tables. Returns
+ * how many there are, at most `max`.
+ */
+unsigned int arch_irq_routes(struct kvm_irq_routing_entry *entries, unsigned int max);
 
 /* Prints the registers of a vCPU that is not in KVM_RUN. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);

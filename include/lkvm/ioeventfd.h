@@ -29,7 +29,7 @@ struct ioeventfd_place {
 
 struct ioeventfd {
 	struct kvm *kvm;
-	struct loop *loop;
+	struct loop *loop; /* NULL: the eventfd is somebody else's, and so is who reads it */
 	struct ioeventfd_place place;
 	void (*fn)(struct ioeventfd
 			   *e); /* on the loop; some number of writes came since it last ran */
@@ -40,6 +40,9 @@ struct ioeventfd {
 /* Returns 0, or -errno with nothing left behind. The storage is the caller's, until removed. */
 int ioeventfd_add(struct ioeventfd *e, struct kvm *kvm, struct loop *loop,
 		  const struct ioeventfd_place *place, void (*fn)(struct ioeventfd *e));
+/* The same for an eventfd that the caller owns, and the kernel reads (vhost): no loop, no callback. */
+int ioeventfd_add_fd(struct ioeventfd *e, struct kvm *kvm, int fd,
+		     const struct ioeventfd_place *place);
 /*
  * KVM no longer rings it. A write that came before is not lost: the callback runs for it before this
  * returns. Afterwards it is not running and never runs again. No-op when it was not added.

@@ -7,6 +7,7 @@
 #ifndef LKVM_KVM_H
 #define LKVM_KVM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 #include <lkvm/err.h>
 
 struct arch_vm;
+struct irq_routes;
 struct log;
 
 struct kvm {
@@ -22,9 +24,11 @@ struct kvm {
 	int vm_fd;
 	size_t run_len; /* bytes of a vCPU's mmap */
 	unsigned int cpus_max;
-	_Atomic int slots_nr; /* numbers of memory slots handed out so far */
-	bool coalesced_pio;   /* KVM_CAP_COALESCED_PIO */
-	bool msi_devid;       /* KVM_CAP_MSI_DEVID */
+	_Atomic int slots_nr;          /* numbers of memory slots handed out so far */
+	bool coalesced_pio;            /* KVM_CAP_COALESCED_PIO */
+	bool msi_devid;                /* KVM_CAP_MSI_DEVID */
+	struct irq_routes *irq_routes; /* of irq-route.c; NULL while there are none */
+	pthread_mutex_t irq_routes_lock;
 	struct arch_vm *arch; /* what the architecture keeps for the VM; arch_vm_init() makes it */
 	const struct log *log;
 };

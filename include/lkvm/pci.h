@@ -33,6 +33,7 @@
 #include <lkvm/bus.h>
 #include <lkvm/err.h>
 #include <lkvm/irq.h>
+#include <lkvm/irq-route.h>
 
 struct kvm;
 struct log;
@@ -92,6 +93,22 @@ struct pci_msix_vector {
 	pthread_mutex_t lock;
 	uint32_t addr_lo, addr_hi, data, control;
 	bool pending;
+	struct pci_irqfd *irqfds; /* that signal it */
+};
+
+#define PCI_NO_VECTOR UINT32_MAX
+
+/*
+ * An eventfd whose writes signal a vector. While the vector may send, KVM sends its message without us; else, and when
+ * KVM cannot, the owner has to read the eventfd and call pci_msix_signal() (or what it has in its place).
+ */
+struct pci_irqfd {
+	int fd; /* not owned */
+	struct pci_device *pd;
+	uint32_t vector;
+	struct irq_route route;
+	_Atomic bool direct;
+	struct pci_irqfd *next; /* of the vector; under its lock */
 };
 
 struct pci_device {
@@ -216,6 +233,17 @@ bool pci_msix_enabled(const struct pci_device *pd);
  * masked or may not master the bus: then it is sent once when that ends. Nothing while MSI-X is disabled.
  */
 void pci_msix_signal(struct pci_device *pd, unsigned int vector);
+/*
+ * Any thread but in turns for one irqfd; the storage is the caller's, until released. With no KVM, or when that has no
+ * more numbers, it works all the same and is never direct.
+ */
+void pci_irqfd_init(struct pci_irqfd *f, struct pci_device *pd, struct kvm *kvm, int fd);
+void pci_irqfd_release(struct pci_irqfd *f);
+/* Which vector it signals, less than msix_nr, or PCI_NO_VECTOR. */
+void pci_irqfd_set_vector(struct pci_irqfd *f, uint32_t vector);
+/* What was just read from the eventfd has been sent, or is. A write is never lost; it may be sent twice. */
+bool pci_irqfd_is_direct(const struct pci_irqfd *f);
+
 /*
  * Any thread; the caller serialises calls for one function. Sets Interrupt Status; the line follows unless
  * Interrupt Disable is set or MSI-X is enabled.

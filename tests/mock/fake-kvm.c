@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
+#include <linux/vhost.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -134,6 +135,56 @@ unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max)
 	return nr;
 }
 
+static int set_routing(const struct kvm_irq_routing *r)
+{
+	if (r->nr > FAKE_ROUTES)
+		return refuse(EINVAL);
+	memcpy(fake.routes, r->entries, r->nr * sizeof(r->entries[0]));
+	fake.routes_nr = r->nr;
+	fake.routings++;
+	return 0;
+}
+
+static int irqfd(const struct kvm_irqfd *e)
+{
+	bool deassign = e->flags & KVM_IRQFD_FLAG_DEASSIGN;
+
+	for (unsigned int i = 0; i < fake.irqfds_nr; i++) {
+		if (fake.irqfds[i].fd != e->fd)
+			continue;
+		if (!deassign)
+			return refuse(EBUSY);
+		fake.irqfds[i] = fake.irqfds[--fake.irqfds_nr];
+		return 0;
+	}
+	/* KVM takes back what is not there without a word. */
+	if (deassign)
+		return 0;
+	if (fake.irqfds_nr == FAKE_IRQFDS)
+		return refuse(ENOSPC);
+	fake.irqfds[fake.irqfds_nr++] = *e;
+	return 0;
+}
+
+unsigned int fake_kvm_irqfds(void (*fn)(const struct kvm_irq_routing_entry *e))
+{
+	unsigned int nr = 0;
+	uint64_t count;
+
+	pthread_mutex_lock(&lock);
+	for (unsigned int i = 0; i < fake.irqfds_nr; i++) {
+		if (read((int)fake.irqfds[i].fd, &count, sizeof(count)) != sizeof(count))
+			continue;
+		for (unsigned int r = 0; r < fake.routes_nr; r++)
+			if (fake.routes[r].gsi == fake.irqfds[i].gsi) {
+				fn(&fake.routes[r]);
+				nr++;
+			}
+	}
+	pthread_mutex_unlock(&lock);
+	return nr;
+}
+
 static int check_extension(long cap)
 {
 	if (cap == fake.missing_cap)
@@ -141,6 +192,8 @@ static int check_extension(long cap)
 	switch (cap) {
 	case KVM_CAP_COALESCED_MMIO:
 		return FAKE_RING_PAGE;
+	case KVM_CAP_IRQ_ROUTING:
+		return FAKE_ROUTES;
 	case KVM_CAP_MAX_VCPUS:
 		return 8;
 	default:
@@ -172,6 +225,10 @@ static int answer(unsigned long request, void *arg)
 		return 0;
 	case KVM_IOEVENTFD:
 		return ioeventfd(arg);
+	case KVM_SET_GSI_ROUTING:
+		return set_routing(arg);
+	case KVM_IRQFD:
+		return irqfd(arg);
 	case KVM_IRQ_LINE:
 		fake.irq = ((struct kvm_irq_level *)arg)->irq;
 		fake.irq_level = ((struct kvm_irq_level *)arg)->level;
@@ -227,6 +284,12 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	void *arg = va_arg(ap, void *);
 	va_end(ap);
+	if (_IOC_TYPE(request) == VHOST_VIRTIO && fake_vhost_ioctl) {
+		int ret = fake_vhost_ioctl(fd, request, arg);
+
+		errno = ret < 0 ? -ret : errno;
+		return ret < 0 ? -1 : ret;
+	}
 	if (_IOC_TYPE(request) != KVMIO)
 		return syscall(SYS_ioctl, fd, request, arg);
 	if (request == KVM_RUN) {

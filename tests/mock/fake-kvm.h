@@ -16,6 +16,8 @@
 #define FAKE_KVM_DEV   "/dev/null"
 #define FAKE_RUN_LEN   (3 * 4096)
 #define FAKE_DOORBELLS 256
+#define FAKE_ROUTES    600
+#define FAKE_IRQFDS    64
 #define FAKE_RING_PAGE 2 /* of the run mapping: the coalesced ring */
 
 struct fake_kvm {
@@ -39,7 +41,11 @@ struct fake_kvm {
 	uint32_t irq, irq_level, irqs;
 	struct kvm_ioeventfd doorbells[FAKE_DOORBELLS];
 	unsigned int doorbells_nr, doorbells_max; /* armed now; the most at once that it takes */
-	struct kvm_msi msi;                       /* the last */
+	unsigned int routes_nr, routings;         /* the table, and how often it was set */
+	struct kvm_irq_routing_entry routes[FAKE_ROUTES];
+	unsigned int irqfds_nr;
+	struct kvm_irqfd irqfds[FAKE_IRQFDS];
+	struct kvm_msi msi; /* the last */
 	unsigned int msis;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -49,8 +55,13 @@ struct fake_kvm {
 struct fake_kvm *fake_kvm_start(void);
 /* A guest's write: whether a doorbell caught it, which then rang. */
 bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data);
+/* Takes what was written to bound eventfds, as KVM does at once, and gives `fn` their messages. Returns how many. */
+unsigned int fake_kvm_irqfds(void (*fn)(const struct kvm_irq_routing_entry *e));
 /* To poll for those that rang and were not heard. Returns how many there are. */
 struct pollfd;
 unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max);
+
+/* In a test that has one (fake-vhost.c): what ioctl() on a vhost device does. Negative: errno. */
+int fake_vhost_ioctl(int fd, unsigned long request, void *arg) __attribute__((weak));
 
 #endif

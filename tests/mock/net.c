@@ -190,6 +190,12 @@ static ssize_t recv(struct net_port *port, const struct iovec *iov, unsigned int
 	return ret;
 }
 
+/* Numbers that say which. */
+static int port_fd(const struct net_port *port)
+{
+	return MOCK_NET_FD + (int)port->index;
+}
+
 static void close_mock(struct net_backend *be)
 {
 	mock_net_release(mock_of(be));
@@ -204,6 +210,7 @@ static const struct net_backend_ops mock_ops = {
 	.port_watch = port_watch,
 	.send = send,
 	.recv = recv,
+	.port_fd = port_fd,
 	.close = close_mock,
 };
 

@@ -10,7 +10,8 @@
 
 #include "bench.h"
 
-#define MOCK_NET_FRAMES 64 /* that a port holds in each direction */
+#define MOCK_NET_FRAMES 64   /* that a port holds in each direction */
+#define MOCK_NET_FD     1000 /* port_fd() of port 0 */
 #define NF(name)        VIRTIO_BIT(VIRTIO_NET_F_##name)
 
 struct mock_frame {
@@ -68,6 +69,7 @@ struct netbench_opts {
 	unsigned int pairs;
 	uint16_t mtu;
 	bool link_off;
+	bool vhost;                  /* on fake-vhost.h */
 	const struct net_info *info; /* default: all offloads, 8 ports, carrier */
 	unsigned int loops;
 	bool threads;

@@ -29,6 +29,8 @@ void netbench_init(struct netbench *b, const struct netbench_opts *o)
 		b->be.info = *o->info;
 	memcpy(no.mac, netbench_mac, sizeof(no.mac));
 	no.link_off = o->link_off;
+	no.vhost = o->vhost;
+	no.vhost_dev = "/dev/null";
 	MUST(virtio_net_init(&b->n, &no, &b->b.a.gm, &b->b.log, b->b.loops, b->b.o.loops, &err) ==
 	     0);
 	drv_init(&b->d, o->transport ?: &drv_core, &b->b.a, &b->n.vd);

@@ -3,6 +3,7 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/irq.h>
 #include <lkvm/stop.h>
 #include <lkvm/util.h>
@@ -20,12 +21,20 @@ static struct {
 	_Atomic uint32_t rises;
 } lines[MOCK_GSI + MOCK_GSIS];
 
-/* --- in the place of irq.c, stop.c and kvm.c --- */
+/* --- in the place of irq.c, stop.c, kvm.c and what the architecture has --- */
 
 int kvm_check_cap(const struct kvm *kvm, int cap)
 {
-	(void)kvm, (void)cap;
-	return 0;
+	(void)kvm;
+	return cap == KVM_CAP_IRQ_ROUTING ? MOCK_ROUTES : 0;
+}
+
+unsigned int arch_irq_routes(struct kvm_irq_routing_entry *entries, unsigned int max)
+{
+	MUST(max >= 1);
+	entries[0] = (struct kvm_irq_routing_entry){ .gsi = MOCK_GSI + MOCK_GSIS - 1,
+						     .type = KVM_IRQ_ROUTING_IRQCHIP };
+	return 1;
 }
 
 int kvm_add_memory(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly,

@@ -26,6 +26,7 @@
 #define MOCK_GSI       16
 #define MOCK_GSIS      4
 #define MOCK_VECTORS   64
+#define MOCK_ROUTES    20 /* of KVM, the architecture's one among them */
 
 struct mock_pci {
 	struct bus pio, mmio;

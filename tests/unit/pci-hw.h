@@ -6,6 +6,7 @@
 #ifndef LKVM_TESTS_PCI_HW_H
 #define LKVM_TESTS_PCI_HW_H
 
+#include <errno.h>
 #include <linux/pci_regs.h>
 
 #include <lkvm/log.h>
@@ -42,6 +43,64 @@ static const struct pci_config pci_hw_config = {
 	.gsi_nr = GSI_NR,
 };
 
+/* In the place of irq-route.c: one route and what is bound to it. */
+static struct fake_route {
+	bool none, refuse, refuse_bind; /* what the test sets */
+	unsigned int given, sets, binds, unbinds;
+	struct irq_route last; /* as it was set */
+	int bound;             /* an eventfd, or -1 */
+} fake_route = { .bound = -1 };
+
+int irq_route_init(struct irq_route *r, struct kvm *kvm)
+{
+	*r = (struct irq_route){ 0 };
+	if (fake_route.none || !kvm)
+		return -ENOSPC;
+	r->kvm = kvm;
+	fake_route.given++;
+	return 0;
+}
+
+void irq_route_release(struct irq_route *r)
+{
+	fake_route.given -= r->kvm ? 1 : 0;
+	r->kvm = NULL;
+}
+
+int irq_route_set(struct irq_route *r, uint32_t devid, uint64_t addr, uint32_t data)
+{
+	if (r->set && r->devid == devid && r->addr == addr && r->data == data)
+		return 0;
+	if (fake_route.refuse)
+		return -EINVAL;
+	r->set = true;
+	r->devid = devid;
+	r->addr = addr;
+	r->data = data;
+	fake_route.last = *r;
+	fake_route.sets++;
+	return 0;
+}
+
+int irq_route_bind(struct irq_route *r, int fd)
+{
+	(void)r;
+	if (fake_route.refuse_bind)
+		return -ENOSPC;
+	BUG_ON(fake_route.bound >= 0);
+	fake_route.bound = fd;
+	fake_route.binds++;
+	return 0;
+}
+
+void irq_route_unbind(struct irq_route *r, int fd)
+{
+	(void)r;
+	BUG_ON(fake_route.bound != fd);
+	fake_route.bound = -1;
+	fake_route.unbinds++;
+}
+
 static inline void pci_hw_init(const struct pci_config *cfg)
 {
 	static const struct log log = { .fd = -1 };
@@ -50,6 +109,7 @@ static inline void pci_hw_init(const struct pci_config *cfg)
 	fake_stop = (struct fake_stop){ 0 };
 	fake_slot = (struct fake_slot){ 0 };
 	fake_msis_nr = 0;
+	fake_route = (struct fake_route){ .bound = -1 };
 	bus_init(&fake_bus);
 	bus_init(&fake_mmio);
 	BUG_ON(pci_init(&pci, cfg, pci_hw_kvm, &fake_bus, &fake_mmio, NULL, &log, &err));

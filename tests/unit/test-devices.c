@@ -4,10 +4,10 @@
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: devices.c ioeventfd.c util/poller.c bus.c pci.c pci-bar.c pci-ecam.c pci-irq.c gmem.c
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
-// LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c
+// LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
 // LINK: util/loop.c util/log.c util/err.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
 // LINK: tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c
-// LINK: tests/mock/bench.c tests/mock/fake-kvm.c tests/mock/pci.c tests/mock/pci-driver.c
+// LINK: tests/mock/bench.c tests/mock/fake-kvm.c irq-route.c tests/mock/pci.c tests/mock/pci-driver.c
 /* The devices of a machine: the order in which they come and go, their threads, and what is undone when one fails. */
 #include "unit.h"
 

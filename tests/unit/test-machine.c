@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c coalesced.c stop.c result.c
+// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c
 // LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c
@@ -8,8 +8,8 @@
 // LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/irqchip.c x86/caps.c
 // LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c
 // LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
-// LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c
-// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c net/tap.c net/socket.c net/script.c
+// LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: util/options.c util/option-types.c util/option-keys.c util/nearest.c

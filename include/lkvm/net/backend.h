@@ -79,6 +79,11 @@ struct net_backend_ops {
 	 * last.
 	 */
 	ssize_t (*recv)(struct net_port *port, const struct iovec *iov, unsigned int nr);
+	/*
+	 * What vhost-net takes for a port: frames on it have a header of set_header()'s length. The port is not watched
+	 * while the kernel has it. Stays the backend's. NULL: there is none.
+	 */
+	int (*port_fd)(const struct net_port *port);
 	/* No port is watched. Frees it, and takes back what it made on the host. */
 	void (*close)(struct net_backend *be);
 };

@@ -123,11 +123,18 @@ struct virtio_device_ops {
 	bool (*kick)(struct virtio_device *vd, struct virtqueue *vq);
 	/*
 	 * On the queue's owner thread: the queue begins, before its first kick, or has stopped (a reset of
-	 * the device or of the queue), and chains that the type holds are pushed back now. May be NULL.
+	 * the device or of the queue), and chains that the type holds are pushed back now. One that the kernel
+	 * serves also stops, perhaps twice, without bus mastering and in a broken device. May be NULL.
 	 */
 	void (*queue_state)(struct virtio_device *vd, struct virtqueue *vq, bool on);
 	/* Under the device's lock: whether queue `n` is there with the features in force. NULL: all are. */
 	bool (*has_queue)(const struct virtio_device *vd, uint16_t n);
+};
+
+/* Of a queue that the kernel serves. Both are the transport's, from plug to unplug. */
+struct virtio_queue_fds {
+	int kick; /* the driver's kicks are written here; so may be the device's own */
+	int call; /* a write is an interrupt of the queue, by the rules of its vector */
 };
 
 /* One per transport, const. Calls come on any thread, without the device's lock unless noted. */
@@ -137,6 +144,8 @@ struct virtio_transport_ops {
 	/* All doorbells of the device, or none; under the device's lock. May be NULL: kicks trap. */
 	int (*doorbells_on)(struct virtio_device *vd);
 	void (*doorbells_off)(struct virtio_device *vd);
+	/* Of a queue with `vhost` set. NULL: the transport cannot have such queues. */
+	void (*queue_fds)(struct virtio_device *vd, uint16_t queue, struct virtio_queue_fds *fds);
 	/* The device's registers were reset; the transport's own (vectors, ISR) follow; under the lock. */
 	void (*reset)(struct virtio_device *vd);
 };
@@ -152,6 +161,7 @@ struct virtio_device {
 	struct log_limit log_limit;
 	uint64_t
 		features; /* what the type offers; an instance may change it before virtio_plug() */
+	uint64_t lacks;   /* of the core's bits, those that this one cannot offer; likewise */
 	void *priv;       /* the device type's */
 	void *transport_priv; /* the transport's; it sets it before virtio_plug() */
 
@@ -188,7 +198,10 @@ void virtio_device_release(struct virtio_device *vd);
 int virtio_add_queue(struct virtio_device *vd, uint16_t size, struct loop *loop);
 /* All that the device offers, the core's bits too. */
 uint64_t virtio_all_features(const struct virtio_device *vd);
-/* REALIZED to PLUGGED: fixes what is offered. ERR_INTERNAL when the type offers an unmet dependency. */
+/*
+ * REALIZED to PLUGGED: fixes what is offered. ERR_INTERNAL when the type offers an unmet dependency, or has a queue
+ * that the kernel serves on a transport that cannot.
+ */
 int virtio_plug(struct virtio_device *vd, const struct virtio_transport_ops *transport,
 		struct err *err);
 void virtio_unplug(struct virtio_device *vd);

@@ -7,6 +7,9 @@
  * queue is the one after the last pair that the driver's features give it. What it sets and the data path
  * reads is atomic words (net-ctrl.c).
  *
+ * With `vhost` the kernel moves the frames, and each pair has an instance of its own. The control queue stays here. What
+ * only this side could do is not offered: filters of addresses and VLANs. Counts stay 0.
+ *
  * Frames that cannot be delivered are dropped and counted, or stay in the backend while the guest has no
  * buffers; nothing here waits for a guest.
  *
@@ -17,6 +20,7 @@
 
 #include <lkvm/net/backend.h>
 #include <lkvm/virtio/device.h>
+#include <lkvm/virtio/vhost.h>
 
 #define VIRTIO_NET_ID         1
 #define VIRTIO_NET_LEGACY_ID  0x1000
@@ -101,7 +105,9 @@ struct virtio_net_pair {
 	struct virtqueue *rxq, *txq;
 	unsigned int watch; /* enum net_watch */
 	_Atomic bool rx_runs, tx_runs;
-	struct loop_post sync; /* the pairs in use changed: see struct virtio_net_ctrl */
+	struct vhost vhost;
+	struct loop_post relook; /* the link changed, and the kernel has to know */
+	struct loop_post sync;   /* the pairs in use changed: see struct virtio_net_ctrl */
 	struct virtio_net_rx rx;
 	struct virtio_net_tx tx;
 	struct virtio_net_count rx_count, tx_count;
@@ -136,6 +142,7 @@ struct virtio_net {
 	struct virtio_device vd;
 	struct net_backend *be;
 	struct net_info info;
+	bool vhost;
 	unsigned int pairs_max;
 	uint16_t mtu;            /* 0: not told */
 	uint64_t configured_mac; /* see mac_of() in net-dev.h */
@@ -158,14 +165,16 @@ struct virtio_net {
 struct virtio_net_opts {
 	struct net_backend *backend; /* stays the caller's, and outlives the device */
 	uint8_t mac[6];              /* unicast */
-	uint16_t mtu;       /* 0: the driver is not told; else NET_MTU_MIN to NET_MTU_MAX */
-	unsigned int pairs; /* 0: one */
-	bool link_off;      /* the link is down until virtio_net_set_link() */
+	uint16_t mtu;          /* 0: the driver is not told; else NET_MTU_MIN to NET_MTU_MAX */
+	unsigned int pairs;    /* 0: one */
+	bool vhost;            /* the kernel moves the frames; the backend has port_fd() */
+	const char *vhost_dev; /* NULL: VHOST_NET_DEV */
+	bool link_off;         /* the link is down until virtio_net_set_link() */
 };
 
 /*
- * ERR_USAGE for options that cannot be: the MAC, the MTU, more pairs than the backend has. A low MTU is
- * warned of in the log.
+ * ERR_USAGE for options that cannot be: the MAC, the MTU, more pairs than the backend has, vhost with a backend of ours.
+ * ERR_HOST when the host has no vhost for us. A low MTU is warned of in the log.
  */
 int virtio_net_init(struct virtio_net *n, const struct virtio_net_opts *o, const struct gmem *gm,
 		    const struct log *log, struct loop *const *loops, unsigned int loops_nr,

@@ -45,6 +45,11 @@ struct virtqueue {
 	uint16_t index;
 	uint16_t size_max; /* what the device offers; a power of two */
 	struct loop *loop; /* the owner; not owned */
+	/*
+	 * The kernel serves the ring, and nothing here reads or writes it (vhost.h). Set while the device is REALIZED;
+	 * its start() may take it back, for a queue that has another use with the driver's features.
+	 */
+	bool vhost;
 
 	/* Registers: control path, under the device's lock. Constant while `enabled`. */
 	uint16_t size;

@@ -16,6 +16,9 @@
  * core says when (DRIVER_OK, reset), the BARs where; what the driver's own interface needs is armed while
  * both hold, for all queues or none: a kick that is not taken traps, and is served all the same.
  *
+ * Queues that the kernel serves (vhost) have their doorbells on the eventfd that it reads, and interrupt by one that KVM
+ * sends from while MSI-X may; else their owner's loop does.
+ *
  * Threads. The registers are for any vCPU's thread. Interrupts are raised on any thread and take leaf
  * locks only. Lock order: pci -> registers -> virtio device -> doorbells -> bus -> interrupt.
  *
@@ -80,6 +83,15 @@ struct virtio_pci_doorbells {
 	} places[VIRTIO_PCI_PLACES_NR];
 };
 
+/* Of a queue that the kernel serves: its descriptors, and who looks at `call` when the kernel cannot interrupt. */
+struct virtio_pci_fds {
+	struct virtio_pci *vp;
+	struct virtqueue *vq;
+	int kick;
+	struct loop_fd call;
+	struct pci_irqfd irq;
+};
+
 struct virtio_pci {
 	struct pci_device pd;
 	struct virtio_device *vd; /* not owned */
@@ -96,6 +108,8 @@ struct virtio_pci {
 	uint8_t isr;
 
 	struct virtio_pci_doorbells db;
+	pthread_mutex_t fds_lock;   /* vectors of `fds`: a register's write and a reset may meet */
+	struct virtio_pci_fds *fds; /* one a queue; NULL: the kernel serves none */
 };
 
 /*
