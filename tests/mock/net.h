@@ -98,6 +98,8 @@ void netbench_init(struct netbench *b, const struct netbench_opts *o);
 void netbench_release(struct netbench *b);
 /* Reset, negotiation, all rings, DRIVER_OK.  */
 void netbench_up(struct netbench *b, uint64_t features);
+/* The same, whether or not the device takes DRIVER_OK. */
+void netbench_try_up(struct netbench *b, uint64_t features);
 void netbench_reset(struct netbench *b);
 void netbench_settle(struct netbench *b);
 bool netbench_is_legacy(const struct netbench *b);

@@ -87,7 +87,8 @@ void netbench_settle(struct netbench *b)
 		bench_settle(&b->b);
 		return;
 	}
-	for (unsigned int i = 0; !is_idle(b); i++) {
+	/* Doorbells of a fake KVM are no posts: what has rung is heard in a turn. */
+	for (unsigned int i = 0; !is_idle(b) || (b->o.vhost && i < 2); i++) {
 		MUST(i < TURNS_MAX);
 		bench_turn(&b->b);
 	}
@@ -118,7 +119,7 @@ static void make_ring(struct netbench *b, uint16_t q)
 	ring_enable(r);
 }
 
-void netbench_up(struct netbench *b, uint64_t features)
+void netbench_try_up(struct netbench *b, uint64_t features)
 {
 	uint16_t queues;
 
@@ -131,6 +132,11 @@ void netbench_up(struct netbench *b, uint64_t features)
 	for (uint16_t q = 0; q < queues; q++)
 		make_ring(b, q);
 	drv_driver_ok(&b->d);
+}
+
+void netbench_up(struct netbench *b, uint64_t features)
+{
+	netbench_try_up(b, features);
 	MUST((drv_status(&b->d) & ~VIRTIO_FEATURES_OK) ==
 	     (VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK));
 	netbench_settle(b);

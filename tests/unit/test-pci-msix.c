@@ -454,6 +454,161 @@ START_TEST(a_function_on_no_bus_has_no_line)
 }
 END_TEST
 
+/* --- eventfds that KVM takes --- */
+
+static struct kvm *const a_kvm = (struct kvm *)&pci;
+static struct pci_irqfd e;
+
+/* Direct exactly while the vector could send, with the message that it has then. */
+static void is_bound(bool on)
+{
+	ck_assert_int_eq(pci_irqfd_is_direct(&e), on);
+	ck_assert_int_eq(fake_route.bound, on ? 44 : -1);
+}
+
+START_TEST(an_eventfd_is_direct_while_its_vector_may_send)
+{
+	ROW("PCI-97", "HD-130");
+	pci_irqfd_init(&e, &f.pd, a_kvm, 44);
+	set_up(5);
+	is_bound(false);
+	pci_irqfd_set_vector(&e, 5);
+	is_bound(false);
+	control(ENABLE);
+	is_bound(true);
+	ck_assert_uint_eq(fake_route.last.addr, 5ull << 32 | 0xfee00000 | 5 << 12);
+	ck_assert_uint_eq(fake_route.last.data, 0x4005);
+	ck_assert_uint_eq(fake_route.last.devid, f.pd.slot << 3);
+	control(ENABLE | MASKALL);
+	is_bound(false);
+	control(ENABLE);
+	is_bound(true);
+	mask(5, true);
+	is_bound(false);
+	mask(5, false);
+	is_bound(true);
+	mask(6, true);
+	is_bound(true);
+	func_command(&f, DECODE | MASTER);
+	func_command(&f, DECODE);
+	is_bound(false);
+	func_command(&f, DECODE | MASTER);
+	is_bound(true);
+	control(0);
+	is_bound(false);
+	/* All that with one message: KVM was told once. */
+	ck_assert_uint_eq(fake_route.sets, 1);
+	ck_assert_uint_eq(sent(5), 0);
+	pci_irqfd_release(&e);
+	ck_assert_uint_eq(fake_route.given, 0);
+}
+END_TEST
+
+/* A driver moves an interrupt to another CPU: masked, changed, unmasked. */
+START_TEST(a_message_is_told_when_it_is_whole)
+{
+	pci_irqfd_init(&e, &f.pd, a_kvm, 44);
+	pci_irqfd_set_vector(&e, 5);
+	control(ENABLE);
+	for (unsigned int i = 0; i < 10; i++)
+		mem_out(table + 5 * 16, 4, 0xfee00000 | i << 12);
+	ck_assert_uint_eq(fake_route.sets, 0);
+	set_up(5);
+	ck_assert_uint_eq(fake_route.sets, 1);
+	mask(5, true);
+	mem_out(table + 5 * 16 + 8, 4, 0x77);
+	mem_out(table + 5 * 16, 4, 0xfee07000);
+	ck_assert_uint_eq(fake_route.sets, 1);
+	mask(5, false);
+	ck_assert_uint_eq(fake_route.sets, 2);
+	ck_assert_uint_eq(fake_route.last.data, 0x77);
+	/* One that changes while it may send is followed at once. */
+	mem_out(table + 5 * 16 + 8, 4, 0x78);
+	ck_assert_uint_eq(fake_route.last.data, 0x78);
+	is_bound(true);
+	/* One that KVM refuses is left to the owner. */
+	fake_route.refuse = true;
+	mem_out(table + 5 * 16 + 8, 4, 0x79);
+	is_bound(false);
+	fake_route.refuse = false;
+	mem_out(table + 5 * 16 + 8, 4, 0x7a);
+	is_bound(true);
+	pci_irqfd_release(&e);
+	is_bound(false);
+}
+END_TEST
+
+START_TEST(what_is_pending_is_sent_at_the_unmask)
+{
+	pci_irqfd_init(&e, &f.pd, a_kvm, 44);
+	pci_irqfd_set_vector(&e, 5);
+	control(ENABLE);
+	set_up(5);
+	mask(5, true);
+	/* As its owner does with what it reads meanwhile. */
+	pci_msix_signal(&f.pd, 5);
+	pci_msix_signal(&f.pd, 5);
+	ck_assert(pba(5));
+	ck_assert_uint_eq(sent(5), 0);
+	mask(5, false);
+	ck_assert_uint_eq(sent(5), 1);
+	ck_assert(!pba(5));
+	is_bound(true);
+	pci_irqfd_release(&e);
+}
+END_TEST
+
+START_TEST(an_eventfd_goes_from_vector_to_vector)
+{
+	static struct pci_irqfd other;
+
+	pci_irqfd_init(&e, &f.pd, a_kvm, 44);
+	pci_irqfd_init(&other, &f.pd, a_kvm, 55);
+	control(ENABLE);
+	set_up(5);
+	set_up(7);
+	pci_irqfd_set_vector(&e, 5);
+	is_bound(true);
+	pci_irqfd_set_vector(&e, 7);
+	is_bound(true);
+	ck_assert_uint_eq(fake_route.last.data, 0x4007);
+	mask(5, true);
+	is_bound(true);
+	pci_irqfd_set_vector(&e, PCI_NO_VECTOR);
+	is_bound(false);
+	mask(7, true);
+	/* Several at one. */
+	pci_irqfd_set_vector(&e, 7);
+	pci_irqfd_set_vector(&other, 7);
+	pci_irqfd_set_vector(&e, PCI_NO_VECTOR);
+	mask(7, false);
+	ck_assert(pci_irqfd_is_direct(&other) && !pci_irqfd_is_direct(&e));
+	ck_assert_int_eq(fake_route.bound, 55);
+	pci_irqfd_release(&other);
+	pci_irqfd_release(&e);
+	ck_assert_uint_eq(fake_route.given, 0);
+}
+END_TEST
+
+START_TEST(without_kvms_help_it_is_never_direct)
+{
+	for (unsigned int i = 0; i < 3; i++) {
+		fake_route.none = i == 0;
+		fake_route.refuse_bind = i == 1;
+		pci_irqfd_init(&e, &f.pd, i < 2 ? a_kvm : NULL, 44);
+		pci_irqfd_set_vector(&e, 5);
+		control(ENABLE);
+		set_up(5);
+		is_bound(false);
+		pci_msix_signal(&f.pd, 5);
+		ck_assert_uint_eq(sent(5), 1);
+		control(0);
+		pci_irqfd_release(&e);
+		is_bound(false);
+	}
+}
+END_TEST
+
 START_TEST(no_room_for_the_capability)
 {
 	static struct func g;
@@ -480,6 +635,11 @@ UNIT_SUITE("pci-msix", {
 	tcase_add_loop_test(tc, held_back_and_sent_once, 0, ARRAY_SIZE(holds));
 	tcase_add_test(tc, every_reason_must_end);
 	tcase_add_test(tc, an_odd_message_goes_to_kvm_as_it_is);
+	tcase_add_test(tc, an_eventfd_is_direct_while_its_vector_may_send);
+	tcase_add_test(tc, a_message_is_told_when_it_is_whole);
+	tcase_add_test(tc, what_is_pending_is_sent_at_the_unmask);
+	tcase_add_test(tc, an_eventfd_goes_from_vector_to_vector);
+	tcase_add_test(tc, without_kvms_help_it_is_never_direct);
 	tcase_add_test(tc, the_table_goes_with_its_bar);
 	tcase_add_test(tc, the_line_follows_what_the_function_wants);
 	tcase_add_test(tc, interrupt_disable_takes_the_line_and_not_the_status);
