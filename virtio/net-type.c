@@ -18,7 +18,7 @@ static const char *const mode_names[] = { "none", "tap", "socket", NULL };
 struct network_opts {
 	unsigned int mode; /* enum net_mode */
 	bool mode_given;
-	bool link, server;
+	bool link, server, vhost;
 	bool mac_given;
 	uint8_t mac[6];
 	uint32_t mtu; /* 0: not given */
@@ -120,6 +120,12 @@ static const struct option_def network_keys[] = {
 	  .parse = option_string,
 	  AT(macvtap),
 	  .help = "tap: the device file of a macvtap interface, /dev/tapN" },
+	{ .name = "vhost",
+	  .arg = "on|off",
+	  .parse = option_on_off,
+	  AT(vhost),
+	  .help = "tap: on: the host's kernel moves the frames (vhost-net), and lkvm does not see "
+		  "them (default off)" },
 	{ .name = "script",
 	  .arg = "FILE",
 	  .parse = option_string,
@@ -159,6 +165,7 @@ static int check_modes(const struct network_opts *o, struct err *err)
 		{ "fd", o->fd >= 0, 1 << MODE_TAP | 1 << MODE_SOCKET },
 		{ "tapif", o->tapif, 1 << MODE_TAP },
 		{ "macvtap", o->macvtap, 1 << MODE_TAP },
+		{ "vhost=on", o->vhost, 1 << MODE_TAP },
 		{ "script", o->script, 1 << MODE_TAP },
 		{ "downscript", o->downscript, 1 << MODE_TAP },
 		{ "path", o->path, 1 << MODE_SOCKET },
@@ -247,9 +254,9 @@ static void network_destroy(struct virtio_device *vd)
 static int make_on(struct virtio_net *n, const struct network_opts *o,
 		   const struct virtio_host *host, struct err *err)
 {
-	struct virtio_net_opts net = { .mtu = (uint16_t)o->mtu,
-				       .pairs = o->mq,
-				       .link_off = !o->link };
+	struct virtio_net_opts net = {
+		.mtu = (uint16_t)o->mtu, .pairs = o->mq, .vhost = o->vhost, .link_off = !o->link
+	};
 	int ret = 0;
 
 	memcpy(net.mac, o->mac, sizeof(net.mac));
