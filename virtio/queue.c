@@ -136,7 +136,6 @@ int vq_start(struct virtqueue *vq)
 	vq->indirect = virtio_has(vq->vd, VIRTIO_F_INDIRECT_DESC);
 	vq->next_avail = vq->next_used = vq->signalled = 0;
 	vq->kicks_off = false;
-	vq->held_nr = 0;
 	vq->running = true;
 	return 0;
 }

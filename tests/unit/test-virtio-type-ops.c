@@ -116,6 +116,23 @@ START_TEST(kicks_stay_off_while_a_type_waits)
 	}
 }
 
+/* Nothing is left of it in the queue's next life. */
+START_TEST(kicks_are_on_after_a_restart)
+{
+	for (unsigned int event_idx = 0; event_idx < 2; event_idx++) {
+		bench_up(&b, event_idx ? MODERN_ALL : MODERN);
+		b.td.lazy = b.td.quiet = true;
+		ck_assert(kicked());
+		ck_assert(!kicked());
+		b.td.quiet = false;
+		bench_up(&b, event_idx ? MODERN_ALL : MODERN);
+		ck_assert(kicked());
+		ck_assert(kicked());
+		ck_assert_uint_eq(ring_used_idx(&b.d.rings[0]), 2);
+		b.td.lazy = false;
+	}
+}
+
 START_TEST(a_broken_device_uses_nothing)
 {
 	struct virtqueue *vq = &b.td.vd.vqs[0];
@@ -134,5 +151,6 @@ UNIT_SUITE("virtio-type-ops", {
 	tcase_add_test(tc, a_type_knows_which_queues_run);
 	tcase_add_test(tc, a_queue_that_cannot_begin);
 	tcase_add_test(tc, kicks_stay_off_while_a_type_waits);
+	tcase_add_test(tc, kicks_are_on_after_a_restart);
 	tcase_add_test(tc, a_broken_device_uses_nothing);
 })
