@@ -8,7 +8,8 @@
  *
  * Threads. A transport calls on any vCPU's thread; each call takes the device's lock. Queues are served
  * by their owner's thread (queue.h), which takes no lock of the device: the state and the status are
- * atomic. virtio_fault() and virtio_config_changed() may be called on any thread.
+ * atomic. virtio_config_changed() may be called on any thread; virtio_fault() by the owner of a queue that runs
+ * and under the device's lock, since a reset waits for both.
  *
  * Source: VIRTIO 1.3, chapters 2, 3 and 6; rows of the project's checklist are named as GEN-n and HD-n.
  */
