@@ -22,9 +22,6 @@
 #include "driver.h"
 #include "testdev.h"
 
-/* The rows of the checklist that a test shows; read by tests/conformance/run. */
-#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
-
 #define MODERN_ALL                                                                                 \
 	(VIRTIO_BIT(VIRTIO_F_VERSION_1) | VIRTIO_BIT(VIRTIO_F_INDIRECT_DESC) |                     \
 	 VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_RING_RESET))

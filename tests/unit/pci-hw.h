@@ -14,9 +14,6 @@
 
 #include "fake-hw.h"
 
-/* The rows of the checklist that a test shows; read by tests/conformance/run. */
-#define ROW(...)  ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
-
 #define ECAM      0xe0000000ULL
 #define IO_BASE   0x1000ULL
 #define IO_LEN    0xf000ULL

@@ -229,8 +229,10 @@ static const struct {
 	{ 0, "BZh", 3, "is compressed with bzip2" },
 };
 
+/* A guest may have written the header: it is never followed. */
 START_TEST(refuses_other_formats)
 {
+	ROW("HD-188");
 	struct blk_file_opts o = opts("image");
 	char head[128] = "";
 

@@ -10,9 +10,6 @@
 
 #include "unit.h"
 
-/* The rows of the checklist that a test shows; read by tests/conformance/run. */
-#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
-
 /* A device that remembers what it was asked and answers with the offsets of the bytes. */
 struct probe {
 	struct bus_region region;

@@ -21,9 +21,6 @@
 #define D     (0xffffffffffffffffULL - 0xfff)
 #define D_LEN 0x1000ULL
 
-/* The rows of the checklist that a test shows; read by tests/conformance/run. */
-#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
-
 /* Another holder of shared memory. */
 static int other_fd = -1;
 

@@ -10,6 +10,9 @@
 #include <check.h>
 #include <stdlib.h>
 
+/* The rows of the virtio checklist that a test shows; read by tests/conformance/run. */
+#define ROW(...) ((void)sizeof((const char *const[]){ __VA_ARGS__ }))
+
 #define UNIT_SUITE(name, ...)                                                                      \
 	int main(void)                                                                             \
 	{                                                                                          \
