@@ -126,7 +126,7 @@ static void t_journal(void)
 				fail("a write fails", i);
 		if ((nr + 1) % every)
 			continue;
-		if (dev.features & BLK_F_FLUSH)
+		if ((dev.features & BLK_F_FLUSH) && arg_num("sync", 1))
 			flush();
 		say("stable ", nr + 1);
 	}

@@ -61,12 +61,12 @@ KILLS = [
     # keys of --disk, arguments of the case, in memory
     ("", "every=1", False),
     (",queue-size=64,trans=pci-legacy", "door=legacy every=2", False),
-    (",wce=off", "every=1", False),                  # FLUSH is negotiated, and the disk caches nothing
+    (",wce=off", "sync=0 every=1", False),           # each write is stable when it is acknowledged
     ("", "flush=0 every=1", False),                  # a driver that cannot flush: written through
     (",direct", "every=3", False),
     ("", "every=1", True),                           # a file system in memory is written on the loop
     (",wce=off,direct", "flush=0 every=1", False),
-    (",block-size=512,discard=ignore", "every=4", False),
+    ("", "sync=0 every=1", False),                   # in the host's page cache, which a kill leaves alone
 ]
 
 
