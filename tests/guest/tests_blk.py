@@ -70,6 +70,11 @@ KILLS = [
 ]
 
 
+def verify(t, image, seed, journal):
+    return subprocess.run([os.path.join(os.path.dirname(t.payload), "write-verify"), "check", image, str(seed)],
+                          input=journal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
 def kill_once(t, n, image):
     """One run, killed at a moment of its own. Returns the check's line."""
     keys, args, _ = KILLS[n % len(KILLS)]
@@ -82,8 +87,7 @@ def kill_once(t, n, image):
     os.kill(vm.proc.pid, signal.SIGKILL)
     r = vm.finish()
     check(r.status == -signal.SIGKILL, "run %d ended before it was killed: %d %s" % (n, r.status, tail(r.out)))
-    checked = subprocess.run([os.path.join(os.path.dirname(t.payload), "write-verify"), "check", image, str(seed)],
-                             input=r.out, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    checked = verify(t, image, seed, r.out)
     check(checked.returncode == 0, "run %d with \"%s\" and \"%s\": %s" % (n, keys, args, tail(checked.stdout)))
     return checked.stdout
 
@@ -114,6 +118,16 @@ def killed_loses_nothing(t, part):
         if in_memory:
             shutil.rmtree(folder)
     check(writes > 0, "no write was stable in any run")
+
+
+@table([("torn", "write:every=40:torn"), ("all-from-some-point", "write:from=400:torn")])
+def killed_check_finds(t, plan):
+    """Writes that a fault plan says are done, and are not, are found missing: the check can fail."""
+    image = sparse(t.path("disk"), 4 << 20)
+    vm = t.start("d-journal", "--disk", image + ",fault=" + plan, "-p", "seed=1").wait_for(b"stable ", 40)
+    os.kill(vm.proc.pid, signal.SIGKILL)
+    checked = verify(t, image, 1, vm.finish().out)
+    check(checked.returncode == 1 and b" 0 sectors lost" not in checked.stdout, tail(checked.stdout))
 
 
 @test
