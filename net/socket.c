@@ -22,6 +22,7 @@ struct sock {
 	struct net_backend be;
 	const struct log *log;
 	struct log_limit limit; /* a peer may come and go as fast as it likes */
+	const char *name;       /* in messages */
 	char *path;             /* that a server made */
 	struct loop_fd lf;      /* the peer; fd -1: there is none */
 	struct loop_fd wait;    /* a server's; fd -1: it is none */
@@ -71,7 +72,7 @@ static void watch_fd(struct sock *s, struct loop_fd *lf, uint32_t events)
 		ret = loop_fd_add(loop, lf);
 	}
 	if (ret)
-		log_error(s->log, "a network socket cannot be watched: %s", strerror(-ret));
+		log_error(s->log, "%s cannot be watched: %s", s->name, strerror(-ret));
 }
 
 /* The length of the frame at in[in_first], or -1 while its length has not come. */
@@ -117,7 +118,7 @@ static void disconnect(struct sock *s, const char *why)
 	close(s->lf.fd);
 	s->lf.fd = -1;
 	s->in_first = s->in_end = s->out_first = s->out_end = 0;
-	log_guest(s->log, &s->limit, "a network socket is not connected any more: %s", why);
+	log_guest(s->log, &s->limit, "%s is not connected any more: %s", s->name, why);
 	set_carrier(s, false);
 	update_watch(s);
 }
@@ -406,6 +407,7 @@ int net_socket_open(struct net_backend **be, const struct net_socket_opts *o, co
 	s->be.ops = &sock_ops;
 	s->be.ports[0].be = &s->be;
 	s->log = log;
+	s->name = o->name ?: "a network socket";
 	s->lf = (struct loop_fd){ .fd = -1, .fn = on_event };
 	s->wait = (struct loop_fd){ .fd = -1, .fn = on_peer };
 	s->more.fn = on_more;

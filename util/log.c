@@ -71,6 +71,18 @@ void log_printf(const struct log *log, enum log_level level, const char *fmt, ..
 	va_end(ap);
 }
 
+void log_notice(const struct log *log, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!log_enabled(log, LOG_ERROR))
+		return;
+	va_start(ap, fmt);
+	/* The level that has no tag. */
+	log_vprintf(log, LOG_INFO, 0, fmt, ap);
+	va_end(ap);
+}
+
 /*
  * True when a line may be written now; *held gets the lines that were held back in earlier seconds.
  * Threads that meet at a change of second may write a few lines more than the burst, never lose a count.

@@ -5,15 +5,19 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <lkvm/net/passt.h>
+#include <lkvm/net/pcap.h>
 #include <lkvm/net/socket.h>
 #include <lkvm/net/tap.h>
+#include <lkvm/net/user.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio/net-type.h>
 #include <lkvm/virtio/net.h>
 
-enum net_mode { MODE_NONE, MODE_TAP, MODE_SOCKET };
+enum net_mode { MODE_NONE, MODE_USER, MODE_PASST, MODE_TAP, MODE_SOCKET };
 
-static const char *const mode_names[] = { "none", "tap", "socket", NULL };
+static const char *const mode_names[] = { "none", "user", "passt", "tap", "socket", NULL };
+#define MODES "user|passt|tap|socket|none"
 
 struct network_opts {
 	unsigned int mode; /* enum net_mode */
@@ -26,6 +30,9 @@ struct network_opts {
 	int fd;       /* -1 */
 	const char *tapif, *macvtap, *script, *downscript;
 	const char *path;
+	const char *hostfwd;
+	bool restricted;
+	const char *pcap;
 };
 
 /* --- keys --- */
@@ -75,12 +82,14 @@ static int parse_fd(void *cfg, const struct option_def *def, const char *arg, st
 
 static const struct option_def network_keys[] = {
 	{ .name = "mode",
-	  .arg = "tap|socket|none",
+	  .arg = MODES,
 	  .parse = parse_mode,
 	  AT(mode),
 	  .choices = mode_names,
-	  .help = "where its frames go: a tap interface of the host; a stream socket, as QEMU's "
-		  "\"stream\" netdev speaks it; none: there is no network card" },
+	  .help = "where its frames go. user: a network of its own, inside lkvm, without "
+		  "privileges; passt: the same by the program of that name; tap: an interface of "
+		  "the host; socket: a stream socket, as QEMU's \"stream\" netdev speaks it; none: "
+		  "there is no network card" },
 	{ .name = "mac",
 	  .arg = "ADDRESS",
 	  .parse = parse_mac,
@@ -104,6 +113,23 @@ static const struct option_def network_keys[] = {
 	  .parse = option_on_off,
 	  AT(link),
 	  .help = "off: no cable is plugged in" },
+	{ .name = "pcap",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(pcap),
+	  .help = "record its frames in a file that tcpdump reads" },
+	{ .name = "hostfwd",
+	  .arg = "FORWARDS",
+	  .parse = option_string,
+	  AT(hostfwd),
+	  .help = "user, passt: ports of the host that lead into the guest, "
+		  "tcp|udp:[ADDR]:PORT-[GADDR]:PORT with a '+' between two (default ADDR: "
+		  "127.0.0.1); user: port 0 is one that is free, which is told on stderr" },
+	{ .name = "restrict",
+	  .arg = "on|off",
+	  .parse = option_on_off,
+	  AT(restricted),
+	  .help = "user, on: the guest reaches nobody, but forwards reach it" },
 	{ .name = "fd",
 	  .arg = "N",
 	  .parse = parse_fd,
@@ -162,6 +188,8 @@ static int check_modes(const struct network_opts *o, struct err *err)
 		bool given;
 		unsigned int modes;
 	} own[] = {
+		{ "hostfwd", o->hostfwd, 1 << MODE_USER | 1 << MODE_PASST },
+		{ "restrict", o->restricted, 1 << MODE_USER },
 		{ "fd", o->fd >= 0, 1 << MODE_TAP | 1 << MODE_SOCKET },
 		{ "tapif", o->tapif, 1 << MODE_TAP },
 		{ "macvtap", o->macvtap, 1 << MODE_TAP },
@@ -184,7 +212,7 @@ static int network_check(const void *opts, struct err *err)
 	const struct network_opts *o = opts;
 
 	if (!o->mode_given)
-		return err_usage(err, "option --network needs its mode=tap|socket|none");
+		return err_usage(err, "option --network needs its mode=" MODES);
 	if (o->mode == MODE_SOCKET && o->server && !o->path)
 		return err_usage(err, "option --network: server needs a path=");
 	return check_modes(o, err);
@@ -217,6 +245,18 @@ static int open_backend(struct net_backend **be, const struct network_opts *o,
 			const struct log *log, struct err *err)
 {
 	switch ((enum net_mode)o->mode) {
+	case MODE_USER: {
+		struct net_user_opts user = { .hostfwd = o->hostfwd,
+					      .restricted = o->restricted,
+					      .mtu = (uint16_t)o->mtu };
+
+		return net_user_open(be, &user, log, err);
+	}
+	case MODE_PASST: {
+		struct net_passt_opts passt = { .hostfwd = o->hostfwd, .mtu = (uint16_t)o->mtu };
+
+		return net_passt_open(be, &passt, log, err);
+	}
 	case MODE_TAP: {
 		struct net_tap_opts tap = { .tapif = o->tapif,
 					    .macvtap = o->macvtap,
@@ -266,7 +306,11 @@ static int make_on(struct virtio_net *n, const struct network_opts *o,
 		ret = open_backend(&net.backend, o, host->log, err);
 	if (ret)
 		return ret;
-	ret = virtio_net_init(n, &net, host->gm, host->log, host->loops, host->loops_nr, err);
+	if (o->pcap)
+		ret = net_pcap_open(&net.backend, o->pcap, host->log, err);
+	if (!ret)
+		ret = virtio_net_init(n, &net, host->gm, host->log, host->loops, host->loops_nr,
+				      err);
 	if (ret)
 		net.backend->ops->close(net.backend);
 	return ret;

@@ -26,6 +26,9 @@ bool log_enabled(const struct log *log, enum log_level level);
 void log_printf(const struct log *log, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* What the user asked to be told, as a port that was chosen: at every level, without a word for it. */
+void log_notice(const struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #define log_error(log, ...) log_printf(log, LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...)  log_printf(log, LOG_WARN, __VA_ARGS__)
 #define log_info(log, ...)  log_printf(log, LOG_INFO, __VA_ARGS__)

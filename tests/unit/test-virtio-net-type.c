@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/tap.c net/socket.c net/script.c
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
 // LINK: util/options.c util/option-types.c util/option-keys.c util/nearest.c util/loop.c util/log.c util/err.c util/util.c util/thread.c
 /* The option --network: what it takes, and what it makes of it. */
@@ -72,10 +72,11 @@ static int parse(const char *value)
 static const struct {
 	const char *value, *says;
 } bad[] = {
-	{ "mac=02:00:00:00:00:01", "option --network needs its mode=tap|" },
+	{ "mac=02:00:00:00:00:01", "option --network needs its mode=user|passt|tap|socket|none" },
 	{ "tap", "option --network: unknown key \"tap\"" },
-	{ "mode", "option --network, mode needs its tap|" },
-	{ "mode=bridge", "option --network, mode: \"bridge\" is none of none, tap, " },
+	{ "mode", "option --network, mode needs its user|passt|tap|socket|none" },
+	{ "mode=bridge",
+	  "option --network, mode: \"bridge\" is none of none, user, passt, tap, socket" },
 	{ "mode=none,mtu=67", "option --network, mtu: \"67\" is too small: at least 68" },
 	{ "mode=none,mtu=65536", "option --network, mtu: \"65536\" is too large: at most 65535" },
 	{ "mode=none,mtu=big", "option --network, mtu: \"big\" is not a number" },
@@ -102,6 +103,11 @@ static const struct {
 	{ "mode=tap,path=a", "option --network: path is no key of mode=tap" },
 	{ "mode=tap,server", "option --network: server is no key of mode=tap" },
 	{ "mode=socket,fd=3,server", "option --network: server needs a path=" },
+	{ "mode=tap,hostfwd=tcp::0-:22", "option --network: hostfwd is no key of mode=tap" },
+	{ "mode=passt,restrict=on", "option --network: restrict is no key of mode=passt" },
+	{ "mode=user,restrict=yes", "option --network, restrict: \"yes\" is not on or off" },
+	{ "mode=user,fd=3", "option --network: fd is no key of mode=user" },
+	{ "mode=user,path=a", "option --network: path is no key of mode=user" },
 	{ "mode=socket,server=on", "option --network, server takes no value" },
 };
 
@@ -179,6 +185,22 @@ START_TEST(takes_a_descriptor)
 	close(fds[1]);
 }
 
+START_TEST(user_mode_and_a_record)
+{
+	char value[256], file[80];
+	struct stat st;
+
+	snprintf(file, sizeof(file), "%s/pcap", dir);
+	snprintf(value, sizeof(value),
+		 "mode=user,hostfwd=tcp::0-:22+udp::0-:53,restrict=on,pcap=%s", file);
+	struct virtio_net *n = make_as(value, NULL, 0, 0);
+	ck_assert_str_eq(n->be->ops->name, "pcap");
+	destroy(n);
+	ck_assert_int_eq(stat(file, &st), 0);
+	ck_assert_int_eq(st.st_size, 24);
+	unlink(file);
+}
+
 static uint64_t mac_for(const char *name, unsigned int number)
 {
 	struct virtio_net *n = serve("", name, number);
@@ -225,6 +247,19 @@ static const struct {
 	  "--network mode=tap: give one of tapif=, macvtap= and fd=", -EINVAL, ERR_USAGE },
 	{ "mode=tap,fd=2000000000", "--network mode=tap: fd=2000000000: is not an open tap",
 	  -EINVAL, ERR_USAGE },
+	{ "mode=user,hostfwd=22", "--network mode=user: hostfwd=22: is not tcp|udp:[ADDR]:PORT-",
+	  -EINVAL, ERR_USAGE },
+	{ "mode=user,mq=2", "--network mode=user: mq=2: this kind of network has at most 1 pairs",
+	  -EINVAL, ERR_USAGE },
+	{ "mode=user,mtu=65535", "--network mode=user: mtu=65535: at most 65521 here", -EINVAL,
+	  ERR_USAGE },
+	{ "mode=user,pcap=/nonexistent/file",
+	  "--network mode=user: pcap=/nonexistent/file: cannot be written: No such file", -ENOENT,
+	  ERR_HOST },
+	{ "mode=socket,server,path=%s,pcap=/dev/null",
+	  "--network mode=socket: pcap=/dev/null: is not a regular file", -EINVAL, ERR_USAGE },
+	{ "mode=passt,hostfwd=tcp::0-:22",
+	  "--network mode=passt: hostfwd: passt does not choose a port", -EINVAL, ERR_USAGE },
 	{ "mode=tap,macvtap=/nonexistent",
 	  "--network mode=tap: macvtap=/nonexistent: No such file or directory", -EINVAL,
 	  ERR_USAGE },
@@ -247,6 +282,7 @@ UNIT_SUITE("virtio-net-type", {
 	tcase_add_test(tc, none_is_no_device);
 	tcase_add_test(tc, makes_what_was_asked_for);
 	tcase_add_test(tc, takes_a_descriptor);
+	tcase_add_test(tc, user_mode_and_a_record);
 	tcase_add_test(tc, default_macs);
 	tcase_add_loop_test(tc, lets_go_of_all_when_it_fails, 0, ARRAY_SIZE(refused));
 })

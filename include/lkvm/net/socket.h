@@ -17,6 +17,7 @@ struct net_socket_opts {
 	const char *path; /* of a unix socket */
 	bool server;      /* listens at `path` for one peer after the other; else connects now */
 	int fd;           /* a connected stream socket; becomes the backend's. -1 */
+	const char *name; /* in messages, outlives the backend; NULL: a network socket */
 };
 
 /*
