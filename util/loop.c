@@ -25,11 +25,13 @@ struct loop {
 
 	struct loop_timer *timers; /* ascending by deadline */
 	uint64_t firing_ns;        /* the time while timers fire, else 0 */
+	bool posted;               /* the owner posted: this turn does not wait */
 
 	struct loop_defer *deferred; /* for the end of this turn */
 
 	pthread_mutex_t lock; /* guards what follows and each post's `queued` and `next` */
-	bool served;          /* somebody is in loop_run() */
+	bool served;          /* somebody is in loop_run(): */
+	pthread_t owner;
 	unsigned int
 		calls; /* loop_call()s that are queued: loop_run() does not return before them */
 	struct loop_post *posts, **posts_tail;
@@ -189,11 +191,13 @@ static void loop_fire_timers(struct loop *loop)
 	loop->firing_ns = 0;
 }
 
-/* Milliseconds until the first timer, rounded up so that none fires early; -1: no timer. */
+/* Milliseconds until the first timer, rounded up so that none fires early; 0 with posts to run; -1: no timer. */
 static int loop_timeout_ms(const struct loop *loop)
 {
 	uint64_t now, ms;
 
+	if (loop->posted)
+		return 0;
 	if (!loop->timers)
 		return -1;
 	now = util_now_ns();
@@ -247,6 +251,11 @@ static void loop_wake(struct loop *loop)
 		;
 }
 
+static bool loop_is_owner_locked(const struct loop *loop)
+{
+	return loop->served && pthread_equal(loop->owner, pthread_self());
+}
+
 /* Returns whether the loop must be woken. */
 static bool loop_queue_locked(struct loop *loop, struct loop_post *p)
 {
@@ -269,6 +278,11 @@ void loop_post(struct loop *loop, struct loop_post *p)
 		return;
 	}
 	wake = loop_queue_locked(loop, p);
+	/* The owner is awake: it takes no system call to have it look. */
+	if (wake && loop_is_owner_locked(loop)) {
+		loop->posted = true;
+		wake = false;
+	}
 	pthread_mutex_unlock(&loop->lock);
 	if (wake)
 		loop_wake(loop);
@@ -348,6 +362,7 @@ static void loop_take_posts(struct loop *loop)
 	loop->running = loop->posts;
 	loop->posts = NULL;
 	loop->posts_tail = &loop->posts;
+	loop->posted = false;
 	pthread_mutex_unlock(&loop->lock);
 }
 
@@ -396,6 +411,7 @@ static void loop_enter(struct loop *loop)
 {
 	pthread_mutex_lock(&loop->lock);
 	loop->served = true;
+	loop->owner = pthread_self();
 	pthread_mutex_unlock(&loop->lock);
 }
 

@@ -352,6 +352,44 @@ START_TEST(posts_take_turns)
 }
 END_TEST
 
+/* The owner's own posts raise no event: the turn that follows must not wait for one. */
+static struct {
+	struct loop_post first, last;
+	struct loop_defer defer;
+} own;
+
+static void own_stop(struct loop_post *p)
+{
+	(void)p;
+	note("c");
+	loop_stop(loop);
+}
+
+static void own_defer(struct loop_defer *d)
+{
+	(void)d;
+	note("b");
+	loop_post(loop, &own.last);
+}
+
+static void own_first(struct loop_post *p)
+{
+	(void)p;
+	note("a");
+	loop_defer(loop, &own.defer);
+}
+
+START_TEST(posts_of_the_owner)
+{
+	own.first.fn = own_first;
+	own.defer.fn = own_defer;
+	own.last.fn = own_stop;
+	loop_post(loop, &own.first);
+	ck_assert_int_eq(loop_run(loop), 0);
+	ck_assert_str_eq(trace, "abc");
+}
+END_TEST
+
 START_TEST(posts_may_free_themselves)
 {
 	struct post *a = malloc(sizeof(*a));
@@ -770,6 +808,7 @@ UNIT_SUITE("loop", {
 	tcase_add_test(tc, timers_wake_the_loop);
 	tcase_add_test(tc, posts_in_order_and_once);
 	tcase_add_test(tc, posts_take_turns);
+	tcase_add_test(tc, posts_of_the_owner);
 	tcase_add_test(tc, posts_may_free_themselves);
 	tcase_add_test(tc, posts_cancelled);
 	tcase_add_test(tc, posts_cancelled_while_running);
