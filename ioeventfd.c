@@ -24,8 +24,8 @@ static int assign(const struct ioeventfd *e, uint32_t flags)
 	return ioctl(e->kvm->vm_fd, KVM_IOEVENTFD, &args) ? -errno : 0;
 }
 
-/* Whether it had rung; it no longer has. */
-static bool take(const struct ioeventfd *e)
+/* Whether it ever rang. */
+static bool has_rung(const struct ioeventfd *e)
 {
 	uint64_t count;
 	ssize_t n;
@@ -40,9 +40,9 @@ static void on_event(struct loop_fd *lf, uint32_t events)
 {
 	struct ioeventfd *e = container_of(lf, struct ioeventfd, lf);
 
+	/* Each ring is an edge, so the count need not be taken, which would be a system call a kick. */
 	(void)events;
-	if (take(e))
-		e->fn(e);
+	e->fn(e);
 }
 
 struct watch_call {
@@ -62,8 +62,8 @@ static void unwatch(void *arg)
 	struct ioeventfd *e = arg;
 
 	loop_fd_del(e->loop, &e->lf);
-	/* What rang before KVM let go of it. */
-	if (take(e))
+	/* What rang before KVM let go of it may not have been heard. */
+	if (has_rung(e))
 		e->fn(e);
 }
 
@@ -79,7 +79,7 @@ int ioeventfd_add(struct ioeventfd *e, struct kvm *kvm, struct loop *loop,
 		.fn = fn,
 		.lf = { .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 			.fn = on_event,
-			.events = EPOLLIN },
+			.events = EPOLLIN | EPOLLET },
 	};
 	if (e->lf.fd < 0)
 		return -errno;

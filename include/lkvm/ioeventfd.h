@@ -31,8 +31,9 @@ struct ioeventfd {
 	struct kvm *kvm;
 	struct loop *loop; /* NULL: the eventfd is somebody else's, and so is who reads it */
 	struct ioeventfd_place place;
-	void (*fn)(struct ioeventfd
-			   *e); /* on the loop; some number of writes came since it last ran */
+	void (*fn)(
+		struct ioeventfd *
+			e); /* on the loop; some number of writes came since it last ran, or none */
 	struct loop_fd lf;
 	bool added;
 };
@@ -45,7 +46,8 @@ int ioeventfd_add_fd(struct ioeventfd *e, struct kvm *kvm, int fd,
 		     const struct ioeventfd_place *place);
 /*
  * KVM no longer rings it. A write that came before is not lost: the callback runs for it before this
- * returns. Afterwards it is not running and never runs again. No-op when it was not added.
+ * returns, perhaps once more than it was rung. Afterwards it is not running and never runs again. No-op when it was
+ * not added.
  */
 void ioeventfd_remove(struct ioeventfd *e);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
 #include <linux/vhost.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
@@ -120,19 +119,18 @@ bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data)
 			fd = d->fd;
 	}
 	bool rang = fd >= 0 && write(fd, &one, sizeof(one)) == sizeof(one);
+	fake.rang |= rang;
 	pthread_mutex_unlock(&lock);
 	return rang;
 }
 
-unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max)
+bool fake_kvm_rang(void)
 {
-	unsigned int nr = 0;
-
 	pthread_mutex_lock(&lock);
-	for (; nr < fake.doorbells_nr && nr < max; nr++)
-		fds[nr] = (struct pollfd){ .fd = fake.doorbells[nr].fd, .events = POLLIN };
+	bool rang = fake.rang;
+	fake.rang = false;
 	pthread_mutex_unlock(&lock);
-	return nr;
+	return rang;
 }
 
 static int set_routing(const struct kvm_irq_routing *r)

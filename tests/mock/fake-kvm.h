@@ -45,7 +45,8 @@ struct fake_kvm {
 	struct kvm_irq_routing_entry routes[FAKE_ROUTES];
 	unsigned int irqfds_nr;
 	struct kvm_irqfd irqfds[FAKE_IRQFDS];
-	struct kvm_msi msi; /* the last */
+	bool rang;                                /* see fake_kvm_rang() */
+	struct kvm_msi msi;                       /* the last */
 	unsigned int msis;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -57,9 +58,8 @@ struct fake_kvm *fake_kvm_start(void);
 bool fake_kvm_write(bool pio, uint64_t addr, unsigned int len, uint64_t data);
 /* Takes what was written to bound eventfds, as KVM does at once, and gives `fn` their messages. Returns how many. */
 unsigned int fake_kvm_irqfds(void (*fn)(const struct kvm_irq_routing_entry *e));
-/* To poll for those that rang and were not heard. Returns how many there are. */
-struct pollfd;
-unsigned int fake_kvm_doorbell_fds(struct pollfd *fds, unsigned int max);
+/* Whether a doorbell rang since this was asked last; one turn of each loop hears all that did. */
+bool fake_kvm_rang(void);
 
 /* In a test that has one (fake-vhost.c): what ioctl() on a vhost device does. Negative: errno. */
 int fake_vhost_ioctl(int fd, unsigned long request, void *arg) __attribute__((weak));
