@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/config.h>
 #include <lkvm/devices.h>
 #include <lkvm/poller.h>
@@ -76,6 +77,7 @@ static int make_device(struct devices *devs, unsigned int i, struct err *err)
 		.vectors = c->vectors == VIRTIO_VECTORS_AUTO ? VIRTIO_PCI_VECTORS_AUTO
 							     : (int)c->vectors,
 		.pio_notify = c->pio_notify,
+		.prefers_port = arch_prefers_port_doorbells(),
 		.kvm = devs->kvm,
 	};
 

@@ -381,7 +381,9 @@ int virtio_pci_plug(struct virtio_pci *vp, struct virtio_device *vd, struct pci 
 				 "virtio %s is a legacy PCI device, which has its doorbell in a "
 				 "port already",
 				 vd->ops->name);
-	vp->pio_notify = opts->pio_notify == VIRTIO_PCI_PIO_NOTIFY_ON;
+	vp->pio_notify = opts->pio_notify == VIRTIO_PCI_PIO_NOTIFY_ON ||
+			 (opts->pio_notify == VIRTIO_PCI_PIO_NOTIFY_AUTO && opts->prefers_port &&
+			  vp->modern);
 	pthread_mutex_init(&vp->regs_lock, NULL);
 	pthread_mutex_init(&vp->isr_lock, NULL);
 	atomic_store(&vp->config_vector, NO_VECTOR);

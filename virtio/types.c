@@ -80,7 +80,7 @@ const struct option_def virtio_common_keys[] = {
 	  AT(pio_notify),
 	  .choices = pio_notify_names,
 	  .help = "doorbells of the modern interface in I/O space too, which costs less on AMD "
-		  "hosts before Linux 6.8" },
+		  "hosts before Linux 6.8 (default: auto, where it does)" },
 };
 const unsigned int virtio_common_keys_nr = ARRAY_SIZE(virtio_common_keys);
 

@@ -6,6 +6,7 @@
 #ifndef LKVM_ARCH_H
 #define LKVM_ARCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -29,6 +30,9 @@ int arch_irq_line(struct kvm *kvm, uint32_t gsi, int level);
  * how many there are, at most `max`.
  */
 unsigned int arch_irq_routes(struct kvm_irq_routing_entry *entries, unsigned int max);
+
+/* On this host a guest's write to a port costs less than one to memory, as a doorbell (lkvm/ioeventfd.h). */
+bool arch_prefers_port_doorbells(void);
 
 /* Prints the registers of a vCPU that is not in KVM_RUN. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);

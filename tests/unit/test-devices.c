@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/config.h>
 #include <lkvm/devices.h>
 #include <lkvm/util.h>
@@ -38,6 +39,13 @@ static struct virtio_spec specs[DEVS_MAX];
 static struct devices *devs;
 static struct err err;
 static unsigned int fds_before;
+
+static bool ports_preferred;
+
+bool arch_prefers_port_doorbells(void)
+{
+	return ports_preferred;
+}
 
 /* --- a type that tells what is done with it --- */
 
@@ -203,6 +211,16 @@ START_TEST(slots_are_taken_in_the_order_of_the_list)
 
 		ck_assert_ptr_eq(vp->vd, &fake.td[i]->vd);
 	}
+}
+
+START_TEST(auto_doorbells_are_what_the_host_prefers)
+{
+	ports_preferred = _i;
+	add(NULL);
+	must_make();
+	const struct virtio_pci *vp = m.pci.devices[1]->priv;
+
+	ck_assert_int_eq(vp->pio_notify, _i);
 }
 
 START_TEST(each_works)
@@ -499,6 +517,7 @@ UNIT_SUITE("devices", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, none);
 	tcase_add_test(tc, slots_are_taken_in_the_order_of_the_list);
+	tcase_add_loop_test(tc, auto_doorbells_are_what_the_host_prefers, 0, 2);
 	tcase_add_test(tc, each_works);
 	tcase_add_test(tc, none_is_asked_for);
 	tcase_add_test(tc, a_thread_of_its_own);

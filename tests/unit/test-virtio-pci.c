@@ -227,6 +227,31 @@ START_TEST(a_legacy_device_has_its_port_already)
 	virtio_device_release(&vd);
 }
 
+/* What "auto" chooses: a port where that is cheaper, for a driver that would not have one anyway. */
+START_TEST(ports_where_the_host_prefers_them)
+{
+	static const struct {
+		struct virtio_pci_opts o;
+		bool port;
+	} cases[] = {
+		{ { .prefers_port = true }, true },
+		{ { .prefers_port = false }, false },
+		{ { .prefers_port = true, .how = VIRTIO_TRANS_PCI_MODERN }, true },
+		{ { .prefers_port = true, .how = VIRTIO_TRANS_PCI_LEGACY }, false },
+		{ { .prefers_port = true, .pio_notify = VIRTIO_PCI_PIO_NOTIFY_OFF }, false },
+		{ { .prefers_port = false, .pio_notify = VIRTIO_PCI_PIO_NOTIFY_ON }, true },
+	};
+	struct err err = ERR_INIT;
+	struct virtio_pci vp;
+
+	make(1, 0);
+	ck_assert_int_eq(virtio_pci_plug(&vp, &vd, &m.pci, &cases[_i].o, &err), 0);
+	ck_assert_int_eq(vp.pio_notify, cases[_i].port);
+	ck_assert_int_eq(vp.pd.bars[2].size > 0, cases[_i].port);
+	virtio_pci_unplug(&vp);
+	virtio_device_release(&vd);
+}
+
 START_TEST(a_full_bus_leaves_nothing_behind)
 {
 	static struct virtio_pci vps[PCI_SLOTS_NR];
@@ -443,6 +468,7 @@ static void add(TCase *tc)
 	tcase_add_loop_test(tc, has_an_identity, 0, 3);
 	tcase_add_test(tc, vectors_are_those_asked_for);
 	tcase_add_test(tc, a_legacy_device_has_its_port_already);
+	tcase_add_loop_test(tc, ports_where_the_host_prefers_them, 0, 6);
 	tcase_add_test(tc, a_full_bus_leaves_nothing_behind);
 	tcase_add_test(tc, a_type_that_contradicts_itself_is_not_plugged);
 	tcase_add_loop_test(tc, capabilities_are_in_order, 0, ARRAY_SIZE(shapes));

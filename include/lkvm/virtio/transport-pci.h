@@ -44,7 +44,7 @@ enum virtio_pci_how {
 };
 
 enum virtio_pci_pio_notify {
-	VIRTIO_PCI_PIO_NOTIFY_AUTO, /* off */
+	VIRTIO_PCI_PIO_NOTIFY_AUTO, /* where the host prefers ports, and there is a modern side */
 	VIRTIO_PCI_PIO_NOTIFY_ON,
 	VIRTIO_PCI_PIO_NOTIFY_OFF,
 };
@@ -55,7 +55,8 @@ struct virtio_pci_opts {
 	enum virtio_pci_how how;
 	int vectors; /* of MSI-X; AUTO: one a queue and one more; 0: none, INTx only */
 	enum virtio_pci_pio_notify pio_notify;
-	struct kvm *kvm; /* NULL: every kick traps */
+	bool prefers_port; /* for AUTO: ports are the cheaper doorbells */
+	struct kvm *kvm;   /* NULL: every kick traps */
 };
 
 /* Where kicks are written, in the order in which a driver would choose. */
