@@ -5,12 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lkvm/board.h>
 #include <lkvm/machine.h>
+#include <lkvm/result-file.h>
+#include <lkvm/result-json.h>
 #include <lkvm/result.h>
 #include <lkvm/run-options.h>
 #include <lkvm/term.h>
@@ -26,6 +30,11 @@ struct run {
 	char *cache_dir;
 	char kernel[sizeof("/boot/vmlinuz-") + sizeof(((struct utsname *)0)->release)];
 	int log_fd;
+	int parent_fd;
+	struct result_file result;
+	char *const *argv; /* from "run" on */
+	uint64_t start_ns;
+	struct timespec start_wall;
 	struct term term;
 	sigset_t signals;
 };
@@ -158,10 +167,30 @@ static int open_console(struct run *run, struct err *err)
 	return 0;
 }
 
-static int make_config(struct run *run, struct err *err)
+/*
+ * A pidfd follows the process, not the thread that forked us. The parent may have ended before it was opened, and its id
+ * may be another's by then: but then it is our parent no more.
+ */
+static int find_parent(struct run *run, struct err *err)
 {
-	const struct run_options *opt = &run->opt;
+	if (!run->opt.die_with_parent)
+		return 0;
+	pid_t parent = getppid();
+	if (!parent)
+		return err_host(err, ESRCH,
+				"--die-with-parent: the parent is outside of this PID namespace");
+	run->parent_fd = pidfd_open(parent, 0);
+	if (run->parent_fd < 0 && errno != ESRCH)
+		return err_host(err, errno, "--die-with-parent: cannot watch the parent process");
+	if (run->parent_fd < 0 || getppid() != parent)
+		return err_host(err, ESRCH, "--die-with-parent: the parent has ended already");
+	run->cfg.die_with_parent = true;
+	run->cfg.parent_fd = run->parent_fd;
+	return 0;
+}
 
+static int check_options(const struct run_options *opt, struct err *err)
+{
 	if (opt->hugetlbfs && opt->mem_shared)
 		return err_usage(err, "--hugetlbfs and --mem-shared exclude each other");
 	if (opt->mem % 4096)
@@ -170,6 +199,13 @@ static int make_config(struct run *run, struct err *err)
 		return err_usage(err, "--pci-access ecam needs ACPI; --no-acpi excludes it");
 	if (opt->kaslr && opt->boot == BOOT_VMLINUX)
 		return err_usage(err, "--kaslr needs the bzImage; --boot vmlinux excludes it");
+	return 0;
+}
+
+static int make_config(struct run *run, struct err *err)
+{
+	const struct run_options *opt = &run->opt;
+
 	run->cfg = (struct machine_config){
 		.name = opt->name,
 		.dev = opt->dev,
@@ -193,11 +229,21 @@ static int make_config(struct run *run, struct err *err)
 		.virtio_trans = opt->virtio_trans,
 		.pci_access = opt->pci_access,
 		.timeout_ns = opt->timeout_ns,
+		.boot_timeout_ns = opt->boot_timeout_ns,
+		.idle_timeout_ns = opt->idle_timeout_ns,
+		.until = &opt->until,
+		.fail = &opt->fail,
+		.fail_on_splat = opt->fail_on == FAIL_ON_SPLAT,
+		.debug_on_fail = opt->debug_on_fail,
 		.restart = opt->on_reset == RESET_RESTART,
 		.log = { .fd = STDERR_FILENO, .level = opt->debug ? LOG_DEBUG : opt->loglevel },
 	};
 	find_cache(run);
-	int ret = find_kernel(run, err);
+	int ret = check_options(opt, err);
+	if (!ret)
+		ret = find_parent(run, err);
+	if (!ret)
+		ret = find_kernel(run, err);
 	if (!ret)
 		ret = make_cmdline(run, err);
 	if (!ret && !opt->dry_run)
@@ -242,43 +288,105 @@ static void end_by_signal(int sig)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* How it went: the status, and the last line on stderr. */
+struct verdict {
+	int status;
+	const char *outcome;
+	char text[ERR_MSG_LEN + PROBE_SENTENCE_LEN];
+};
+
 static void print_prefix(const struct run *run)
 {
 	fprintf(stderr, "lkvm: %s%s", run->cfg.name ? run->cfg.name : "",
 		run->cfg.name ? ": " : "");
 }
 
-static int report_error(const struct run *run, const struct err *err)
+static void print_line(const struct run *run, const char *text)
 {
 	print_prefix(run);
-	fprintf(stderr, "%s\n", err->msg);
-	return result_err_status(err);
+	fprintf(stderr, "%s\n", text);
 }
 
-/* The last line on stderr, and the status. */
-static int report_outcome(const struct run *run, const struct machine_result *res)
+static void judge_error(struct verdict *v, const struct err *err)
+{
+	v->status = result_err_status(err);
+	v->outcome = result_err_outcome(err);
+	snprintf(v->text, sizeof(v->text), "%s", err->msg);
+}
+
+static void judge_outcome(struct verdict *v, const struct run *run,
+			  const struct machine_result *res)
 {
 	char text[STOP_DETAIL_LEN + 64];
-	int status = result_status(&res->stop);
+	FILE *f = fmemopen(v->text, sizeof(v->text), "w");
 
+	v->status = result_status(&res->stop);
+	v->outcome = result_outcome(res->stop.reason);
 	result_describe(&res->stop, text, sizeof(text));
-	print_prefix(run);
+	if (!f)
+		return;
 	if (res->copy_errno) {
 		/* A log that a script relies on is not there: that outranks what the guest did. */
-		fprintf(stderr, "cannot write --log %s: %s (%s)\n", run->opt.log,
+		v->status = STATUS_HOST;
+		v->outcome = result_outcome(STOP_HOST);
+		fprintf(f, "cannot write --log %s: %s (%s)", run->opt.log,
 			strerror(res->copy_errno), text);
-		return STATUS_HOST;
+		fclose(f);
+		return;
 	}
-	fputs(text, stderr);
+	fputs(text, f);
 	if (res->host_note[0])
-		fprintf(stderr, "; %s", res->host_note);
+		fprintf(f, "; %s", res->host_note);
 	if (res->console_dropped)
-		fprintf(stderr, "; %llu console bytes dropped, the reader was too slow",
+		fprintf(f, "; %llu console bytes dropped, the reader was too slow",
 			(unsigned long long)res->console_dropped);
 	if (res->console_errno && res->console_errno != EPIPE)
-		fprintf(stderr, "; console output ended early: %s", strerror(res->console_errno));
-	fputc('\n', stderr);
-	return status;
+		fprintf(f, "; console output ended early: %s", strerror(res->console_errno));
+	fclose(f);
+}
+
+/* `res` is NULL when no machine was made. */
+static int write_result(struct run *run, const struct verdict *v, const struct machine_result *res,
+			struct err *err)
+{
+	struct result_info info = {
+		.outcome = v->outcome,
+		.status = v->status,
+		.message = v->text,
+		.name = run->cfg.name,
+		.res = res,
+		.start_ns = run->start_ns,
+		.start_wall = run->start_wall,
+		.argv = run->argv,
+	};
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+	int ret;
+
+	if (f)
+		result_write_json(f, &info);
+	if (!f || fclose(f))
+		ret = err_host(err, ENOMEM, "cannot write --result");
+	else
+		ret = result_file_write(&run->result, text, len, err);
+	free(text);
+	return ret;
+}
+
+/* The result, the last line on stderr, and the status. */
+static int report(struct run *run, struct verdict *v, const struct machine_result *res)
+{
+	struct err err = ERR_INIT;
+
+	if (run->opt.result && write_result(run, v, res, &err)) {
+		/* As with --log: a script relies on it. */
+		print_prefix(run);
+		fprintf(stderr, "%s (%s)\n", err.msg, v->text);
+		return STATUS_HOST;
+	}
+	print_line(run, v->text);
+	return v->status;
 }
 
 static int run_machine(struct run *run, struct machine_result *res, struct err *err)
@@ -301,10 +409,23 @@ static int run_machine(struct run *run, struct machine_result *res, struct err *
 	return ret;
 }
 
-static int run_parsed(struct run *run)
+static void release_run(struct run *run)
+{
+	if (run->log_fd >= 0)
+		close(run->log_fd);
+	if (run->parent_fd >= 0)
+		close(run->parent_fd);
+	result_file_close(&run->result);
+	free(run->cmdline);
+	free(run->cache_dir);
+}
+
+/* From here on there is a result, whatever becomes of it. */
+static int run_with_result(struct run *run, int *end_signal)
 {
 	struct machine_result res = { 0 };
 	struct err err = ERR_INIT;
+	struct verdict v;
 
 	int ret = make_config(run, &err);
 	if (!ret) {
@@ -312,33 +433,61 @@ static int run_parsed(struct run *run)
 		ret = run_machine(run, &res, &err);
 		term_restore(&run->term);
 	}
-	if (run->log_fd >= 0)
-		close(run->log_fd);
-	int status = 0;
+	if (!ret && run->opt.dry_run)
+		return STATUS_OK;
 	if (ret)
-		status = report_error(run, &err);
-	else if (!run->opt.dry_run)
-		status = report_outcome(run, &res);
-	free(run->cmdline);
-	free(run->cache_dir);
-	if (!ret && res.stop.reason == STOP_SIGNAL)
-		end_by_signal(res.stop.value);
+		judge_error(&v, &err);
+	else
+		judge_outcome(&v, run, &res);
+	int status = report(run, &v, ret ? NULL : &res);
+	if (!ret && res.stop.reason == STOP_SIGNAL && status == v.status)
+		*end_signal = (int)res.stop.value;
+	return status;
+}
+
+static int run_parsed(struct run *run)
+{
+	struct err err = ERR_INIT;
+	int end_signal = 0, status;
+
+	run->cfg.name = run->opt.name;
+	if (run->opt.dry_run)
+		run->opt.result = NULL;
+	if (run->opt.result && result_file_open(&run->result, run->opt.result, &err)) {
+		print_line(run, err.msg);
+		status = result_err_status(&err);
+	} else {
+		status = run_with_result(run, &end_signal);
+	}
+	release_run(run);
+	if (end_signal)
+		end_by_signal(end_signal);
 	return status;
 }
 
 int cmd_run(int argc, char **argv)
 {
-	struct run run = { .log_fd = -1, .term.fd = -1 };
+	struct run run = {
+		.log_fd = -1,
+		.parent_fd = -1,
+		.result = RESULT_FILE_INIT,
+		.argv = argv,
+		.start_ns = util_now_ns(),
+		.term.fd = -1,
+	};
 	struct err err = ERR_INIT;
 	int status = STATUS_OK;
 
+	clock_gettime(CLOCK_REALTIME, &run.start_wall);
 	int ret = run_options_parse(&run.opt, argc - 1, argv + 1, &err);
-	if (ret)
-		status = report_error(&run, &err);
-	else if (run.opt.help)
+	if (ret) {
+		print_line(&run, err.msg);
+		status = result_err_status(&err);
+	} else if (run.opt.help) {
 		run_options_help();
-	else
+	} else {
 		status = run_parsed(&run);
+	}
 	run_options_release(&run.opt);
 	return status;
 }

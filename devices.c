@@ -171,6 +171,39 @@ int devices_free(struct devices *devs)
 	return 0;
 }
 
+static uint64_t device_requests(const struct device *d)
+{
+	uint64_t n = 0;
+
+	for (unsigned int q = 0; d->vd && q < d->vd->queues_nr; q++)
+		n += atomic_load_explicit(&d->vd->vqs[q].chains_nr, memory_order_relaxed);
+	return n;
+}
+
+uint64_t devices_requests(const struct devices *devs)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < devs->nr; i++)
+		n += device_requests(&devs->dev[i]);
+	return n;
+}
+
+unsigned int devices_add_stats(const struct devices *devs, struct device_stats *stats,
+			       unsigned int max)
+{
+	unsigned int nr = MIN(devs->nr, max);
+
+	for (unsigned int i = 0; i < nr; i++) {
+		const struct device *d = &devs->dev[i];
+
+		stats[i].name = d->spec->type->option;
+		stats[i].slot = d->vp.pd.slot;
+		stats[i].requests += device_requests(d);
+	}
+	return nr;
+}
+
 void devices_describe(const struct devices *devs, FILE *out)
 {
 	for (unsigned int i = 0; i < devs->nr; i++) {

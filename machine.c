@@ -3,10 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include <lkvm/arch.h>
 #include <lkvm/board.h>
@@ -19,13 +16,18 @@
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/probe.h>
+#include <lkvm/result.h>
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
+#include <lkvm/watch.h>
 
 /* A reader of the console gets this long to take what is left when the VM has ended. */
 #define CONSOLE_DRAIN_MS 2000
-/* A panicked guest that neither resets nor prints for this long is over. */
-#define PANIC_QUIET_NS (5 * NSEC_PER_SEC)
+/* A console that prints nothing for this long has paused: what it printed last may be a prompt. */
+#define PAUSE_NS (50 * NSEC_PER_SEC / 1000)
+
+/* Of the console, in a report. */
+#define REPORT_LINES 200
 
 /* So many bytes on the console are more than a guest's greeting: there will be more. */
 #define CONSOLE_BUSY 64
@@ -46,78 +48,63 @@ struct machine {
 	const struct machine_config *cfg;
 	struct loop *loop;
 	struct stop stop;
+	struct watch watch;
 	struct chr *chr;
 	struct conlog conlog;
-	struct loop_timer timeout;
-	struct loop_timer panic_timer;
-	struct loop_post panic_post;
 	struct loop_post busy_post; /* the console is in use */
 	bool busy;                  /* busy_post was posted; under the console's lock */
-	uint64_t panic_written;     /* console bytes when panic_timer was armed */
-	struct loop_fd signal_fd;
+	_Atomic bool pausing;       /* pause_post was posted, and pause_timer has not fired yet */
+	_Atomic uint64_t first_byte_ns, init_ns;
+	struct loop_post pause_post; /* a line is not finished */
+	struct loop_timer pause_timer;
 	struct vm vm;
 };
 
-static void on_signal(struct loop_fd *lf, uint32_t events)
-{
-	struct machine *m = container_of(lf, struct machine, signal_fd);
-	struct signalfd_siginfo si;
+/* What the console says. On the thread that writes it, under conlog's lock. */
 
-	(void)events;
-	if (read(lf->fd, &si, sizeof(si)) == sizeof(si))
-		stop_request(&m->stop, STOP_SIGNAL, si.ssi_signo, "%s", "");
-}
-
-static void on_timeout(struct loop_timer *t)
-{
-	struct machine *m = container_of(t, struct machine, timeout);
-
-	stop_request(&m->stop, STOP_TIMEOUT, 0, "--timeout %.3g s expired",
-		     (double)m->cfg->timeout_ns / NSEC_PER_SEC);
-}
-
-static uint64_t console_written(struct machine *m)
-{
-	struct chr_stats st;
-
-	chr_stats(m->chr, &st);
-	return st.written;
-}
-
-static void on_panic_timer(struct loop_timer *t)
-{
-	struct machine *m = container_of(t, struct machine, panic_timer);
-	uint64_t written = console_written(m);
-
-	/* Its last words, or those of a crash kernel: as long as it talks, it is not over. */
-	if (written == m->panic_written)
-		stop_request(&m->stop, STOP_PANIC, 0, "%s", "");
-	m->panic_written = written;
-	loop_timer_set(m->loop, t, util_now_ns() + PANIC_QUIET_NS);
-}
-
-static void on_panic_post(struct loop_post *p)
-{
-	struct machine *m = container_of(p, struct machine, panic_post);
-
-	m->panic_written = console_written(m);
-	loop_timer_set(m->loop, &m->panic_timer, util_now_ns() + PANIC_QUIET_NS);
-}
-
-/* On the thread that writes the console, under its lock. */
-static void on_panic_line(void *arg, const char *line)
+static void on_crash(void *arg, enum crash_kind kind, const char *text)
 {
 	struct machine *m = arg;
 
-	stop_note_panic(&m->stop, "%s", line);
-	loop_post(m->loop, &m->panic_post);
+	if (kind == CRASH_PANIC) {
+		stop_note(&m->stop, STOP_PANIC, "%s", text);
+		watch_panicked(&m->watch);
+	} else if (m->cfg->fail_on_splat) {
+		stop_note(&m->stop, STOP_SPLAT, "%s", text);
+	}
 }
+
+static void on_init(void *arg)
+{
+	struct machine *m = arg;
+
+	if (!atomic_load(&m->init_ns))
+		atomic_store(&m->init_ns, util_now_ns());
+	watch_init_seen(&m->watch);
+}
+
+static void on_matched(void *arg, bool fail, const char *pattern, const char *line)
+{
+	struct machine *m = arg;
+
+	(void)pattern;
+	stop_request(&m->stop, fail ? STOP_FAIL : STOP_UNTIL, 0, "%s", line);
+}
+
+static const struct conlog_ops conlog_ops = {
+	.crash = on_crash,
+	.init = on_init,
+	.matched = on_matched,
+};
 
 static void on_console(void *arg, const uint8_t *buf, size_t len)
 {
 	struct machine *m = arg;
 
-	conlog_feed(&m->conlog, buf, len);
+	if (!atomic_load_explicit(&m->first_byte_ns, memory_order_relaxed))
+		atomic_store(&m->first_byte_ns, util_now_ns());
+	if (conlog_feed(&m->conlog, buf, len) && !atomic_exchange(&m->pausing, true))
+		loop_post(m->loop, &m->pause_post);
 	if (!m->busy && m->conlog.fed >= CONSOLE_BUSY) {
 		m->busy = true;
 		loop_post(m->loop, &m->busy_post);
@@ -130,6 +117,60 @@ static void on_busy_post(struct loop_post *p)
 
 	board_speed_up_console(m->vm.board);
 }
+static void on_pause_post(struct loop_post *p)
+{
+	struct machine *m = container_of(p, struct machine, pause_post);
+
+	loop_timer_set(m->loop, &m->pause_timer, util_now_ns() + PAUSE_NS);
+}
+
+static void on_pause_timer(struct loop_timer *t)
+{
+	struct machine *m = container_of(t, struct machine, pause_timer);
+
+	/* In this order: what comes after the look posts anew. */
+	atomic_store(&m->pausing, false);
+	if (conlog_pause(&m->conlog) && !atomic_exchange(&m->pausing, true))
+		loop_timer_set(m->loop, t, util_now_ns() + PAUSE_NS);
+}
+
+/* What the watch asks. */
+
+static uint64_t console_bytes(void *arg)
+{
+	struct machine *m = arg;
+	struct chr_stats st;
+
+	chr_stats(m->chr, &st);
+	return st.written;
+}
+
+static uint64_t progress(void *arg)
+{
+	struct machine *m = arg;
+	uint64_t n = console_bytes(m) + devices_requests(m->vm.devices);
+
+	for (unsigned int i = 0; i < m->vm.vcpus_nr; i++)
+		n += atomic_load_explicit(&m->vm.vcpus[i].writes, memory_order_relaxed);
+	return n;
+}
+
+static bool all_stuck(void *arg)
+{
+	struct machine *m = arg;
+	bool all = true;
+
+	/* Each is asked. */
+	for (unsigned int i = 0; i < m->vm.vcpus_nr; i++)
+		all &= vcpu_poll_stuck(&m->vm.vcpus[i]);
+	return all;
+}
+
+static const struct watch_ops watch_ops = {
+	.console = console_bytes,
+	.progress = progress,
+	.stuck = all_stuck,
+};
 
 static void on_escape(void *arg)
 {
@@ -167,34 +208,21 @@ static void close_console(struct machine *m, struct machine_result *res)
 	res->copy_errno = st.copy_errno;
 }
 
-static int watch_signals(struct machine *m, struct err *err)
-{
-	if (!m->cfg->signals)
-		return 0;
-	int fd = signalfd(-1, m->cfg->signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return err_host(err, errno, "signalfd");
-	m->signal_fd = (struct loop_fd){ .fd = fd, .fn = on_signal, .events = EPOLLIN };
-	int ret = loop_fd_add(m->loop, &m->signal_fd);
-	return ret ? err_host(err, -ret, "cannot watch signals") : 0;
-}
-
 int machine_new(struct machine **out, const struct machine_config *cfg, struct err *err)
 {
 	struct machine *m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_host(err, ENOMEM, "cannot make a machine");
 	m->cfg = cfg;
-	m->signal_fd.fd = -1;
-	m->timeout.fn = on_timeout;
-	m->panic_timer.fn = on_panic_timer;
-	m->panic_post.fn = on_panic_post;
 	m->busy_post.fn = on_busy_post;
-	conlog_init(&m->conlog, on_panic_line, m);
+	m->pause_post.fn = on_pause_post;
+	m->pause_timer.fn = on_pause_timer;
+	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until);
 	m->loop = loop_new(err);
 	stop_init(&m->stop, m->loop);
 
-	int ret = m->loop ? watch_signals(m, err) : -ENOMEM;
+	int ret = m->loop ? watch_init(&m->watch, cfg, m->loop, &m->stop, &watch_ops, m, err)
+			  : -ENOMEM;
 	if (!ret)
 		ret = open_console(m, err);
 	if (ret) {
@@ -209,10 +237,8 @@ void machine_free(struct machine *m)
 {
 	if (m->chr)
 		chr_free(m->chr, 0);
-	if (m->signal_fd.added)
-		loop_fd_del(m->loop, &m->signal_fd);
-	if (m->signal_fd.fd >= 0)
-		close(m->signal_fd.fd);
+	watch_release(&m->watch);
+	conlog_release(&m->conlog);
 	stop_release(&m->stop);
 	if (m->loop)
 		loop_free(m->loop);
@@ -358,19 +384,32 @@ static void stop_vcpus(struct machine *m)
 	coalesced_drain(&m->vm.coalesced);
 }
 
-static void log_exits(struct machine *m)
+/* What the VM that ends adds to the result. */
+static void count_vm(struct machine *m, struct machine_result *res)
+{
+	struct vm *vm = &m->vm;
+
+	for (unsigned int i = 0; i < vm->vcpus_nr; i++) {
+		const struct vcpu *v = &vm->vcpus[i];
+		uint64_t first = v->first_exit_ns;
+
+		for (unsigned int reason = 0; reason < VCPU_EXITS_NR; reason++)
+			res->exits[reason] += v->exits[reason];
+		if (first && (!res->times.first_exit || first < res->times.first_exit))
+			res->times.first_exit = first;
+	}
+	res->devices_nr = devices_add_stats(vm->devices, res->devices, MACHINE_DEVICES_MAX);
+}
+
+static void log_exits(struct machine *m, const struct machine_result *res)
 {
 	uint64_t total = 0;
 
 	for (unsigned int reason = 0; reason < VCPU_EXITS_NR; reason++) {
-		uint64_t n = 0;
-
-		for (unsigned int i = 0; i < m->vm.vcpus_nr; i++)
-			n += m->vm.vcpus[i].exits[reason];
-		if (n)
+		if (res->exits[reason])
 			log_debug(&m->cfg->log, "exits to user space: %s %" PRIu64,
-				  vcpu_exit_name(reason), n);
-		total += n;
+				  vcpu_exit_name(reason), res->exits[reason]);
+		total += res->exits[reason];
 	}
 	log_debug(&m->cfg->log, "exits to user space: %" PRIu64 " in all", total);
 }
@@ -382,10 +421,27 @@ static void write_report(struct machine *m, FILE *report)
 
 	for (unsigned int i = 0; i < m->vm.vcpus_nr; i++)
 		arch_vcpu_dump(&m->vm.vcpus[i], report);
-	if (tail && conlog_tail(&m->conlog, tail, len))
+	if (tail && conlog_tail(&m->conlog, tail, len, REPORT_LINES))
 		fprintf(report, "last console lines:\n%s\n", tail);
 	free(tail);
 	fflush(report);
+}
+
+static bool wants_report(struct machine *m, const struct stop_info *info)
+{
+	switch (info->reason) {
+	case STOP_TIMEOUT:
+	case STOP_HANG:
+	case STOP_PANIC:
+	case STOP_HOST:
+	case STOP_KVM:
+		return true;
+	case STOP_USER:
+	case STOP_SIGNAL:
+		return false;
+	default:
+		return m->cfg->debug_on_fail && result_status(info);
+	}
 }
 
 static int vm_run(struct machine *m, struct err *err)
@@ -396,20 +452,56 @@ static int vm_run(struct machine *m, struct err *err)
 		ret = start_vcpus(m, err);
 	if (!ret) {
 		coalesced_start(&m->vm.coalesced, m->loop);
+		watch_vm_on(&m->watch);
 		ret = loop_run(m->loop);
 		if (ret)
 			err_host(err, -ret, "the event loop failed");
 		coalesced_stop(&m->vm.coalesced);
 	}
 	stop_vcpus(m);
-	/* It is about the board that ends here; a restarted guest's console is busy anew. */
+	watch_vm_off(&m->watch);
+	/* They are about the board that ends here; a restarted guest's console is busy anew. */
 	loop_post_cancel(m->loop, &m->busy_post);
+	loop_post_cancel(m->loop, &m->pause_post);
+	loop_timer_cancel(m->loop, &m->pause_timer);
+	m->pausing = false;
 	return ret;
 }
 
-static bool wants_report(enum stop_reason reason)
+/* How this VM ended; no console byte follows. */
+static void get_outcome(struct machine *m, struct machine_result *res)
 {
-	return reason == STOP_TIMEOUT || reason == STOP_KVM || reason == STOP_HOST;
+	conlog_end(&m->conlog);
+	stop_get(&m->stop, &res->stop);
+	bool restarts = res->stop.reason == STOP_RESET && m->cfg->restart;
+	if (m->cfg->until && m->cfg->until->nr && !restarts)
+		result_unmatched(&res->stop);
+}
+
+/* One life of the VM. Returns 1 when another is to follow, 0 when it was the last, or -errno. */
+static int run_once(struct machine *m, struct machine_result *res, FILE *report, struct err *err)
+{
+	m->busy = false;
+	int ret = vm_build(m, err);
+	if (ret)
+		return ret;
+	ret = vm_run(m, err);
+	get_outcome(m, res);
+	count_vm(m, res);
+	if (!ret && wants_report(m, &res->stop))
+		write_report(m, report);
+	/* A host that only interprets guests is the cause, more often than a bug. */
+	if (res->stop.reason == STOP_KVM)
+		probe_explain_host(m->vm.kvm.dev_fd, res->host_note, sizeof(res->host_note));
+	bool restart = !ret && res->stop.reason == STOP_RESET && m->cfg->restart;
+	if (vm_release(m) && restart) {
+		stop_request(&m->stop, STOP_HOST, 0,
+			     "a device does not let go of the guest's memory, so it cannot "
+			     "start again");
+		stop_get(&m->stop, &res->stop);
+		restart = false;
+	}
+	return ret ? ret : restart;
 }
 
 int machine_run(struct machine *m, struct machine_result *res, FILE *report, struct err *err)
@@ -417,38 +509,18 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 	int ret;
 
 	*res = (struct machine_result){ 0 };
-	if (m->cfg->timeout_ns)
-		loop_timer_set(m->loop, &m->timeout, util_now_ns() + m->cfg->timeout_ns);
-	for (;;) {
-		m->busy = false;
-		ret = vm_build(m, err);
-		if (ret)
-			break;
-		ret = vm_run(m, err);
-		stop_get(&m->stop, &res->stop);
-		log_exits(m);
-		if (!ret && wants_report(res->stop.reason))
-			write_report(m, report);
-		/* A host that only interprets guests is the cause, more often than a bug. */
-		if (res->stop.reason == STOP_KVM)
-			probe_explain_host(m->vm.kvm.dev_fd, res->host_note,
-					   sizeof(res->host_note));
-		bool restart = !ret && res->stop.reason == STOP_RESET && m->cfg->restart;
-		if (vm_release(m) && restart) {
-			stop_request(&m->stop, STOP_HOST, 0,
-				     "a device does not let go of the guest's memory, so it cannot "
-				     "start again");
-			stop_get(&m->stop, &res->stop);
-			restart = false;
-		}
-		if (!restart)
-			break;
+	watch_start(&m->watch);
+	while ((ret = run_once(m, res, report, err)) > 0) {
 		log_info(&m->cfg->log, "guest reset: starting again");
 		stop_clear(&m->stop);
+		conlog_restart(&m->conlog);
+		res->restarts++;
 	}
-	loop_timer_cancel(m->loop, &m->timeout);
-	loop_timer_cancel(m->loop, &m->panic_timer);
-
+	log_exits(m, res);
+	res->times.first_byte = m->first_byte_ns;
+	res->times.init = m->init_ns;
+	res->times.end = util_now_ns();
+	conlog_report(&m->conlog, &res->console);
 	close_console(m, res);
 	return ret;
 }

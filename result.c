@@ -6,19 +6,24 @@
 
 static const struct {
 	int status;
-	const char *text;
+	const char *outcome, *text;
 } outcomes[] = {
-	[STOP_NONE] = { STATUS_INTERNAL, "ended without a reason" },
-	[STOP_RESET] = { STATUS_RESET, "guest reset" },
-	[STOP_POWEROFF] = { STATUS_OK, "guest powered off" },
-	[STOP_DEBUG_EXIT] = { STATUS_OK, "guest wrote its status" },
-	[STOP_TIMEOUT] = { STATUS_TIMEOUT, "timeout" },
-	[STOP_TRIPLE_FAULT] = { STATUS_TRIPLE_FAULT, "guest triple fault" },
-	[STOP_PANIC] = { STATUS_PANIC, "guest panic" },
-	[STOP_USER] = { STATUS_USER, "stopped by the user" },
-	[STOP_SIGNAL] = { 0, "stopped by a signal" },
-	[STOP_HOST] = { STATUS_HOST, "host failure" },
-	[STOP_KVM] = { STATUS_INTERNAL, "KVM failure" },
+	[STOP_NONE] = { STATUS_INTERNAL, "internal", "ended without a reason" },
+	[STOP_RESET] = { STATUS_RESET, "reset", "guest reset" },
+	[STOP_POWEROFF] = { STATUS_OK, "poweroff", "guest powered off" },
+	[STOP_DEBUG_EXIT] = { STATUS_OK, "status", "guest wrote its status" },
+	[STOP_EARLY] = { STATUS_EARLY, "early", "ended before --until matched" },
+	[STOP_TIMEOUT] = { STATUS_TIMEOUT, "timeout", "timeout" },
+	[STOP_HANG] = { STATUS_HANG, "hang", "guest hang" },
+	[STOP_TRIPLE_FAULT] = { STATUS_TRIPLE_FAULT, "triple-fault", "guest triple fault" },
+	[STOP_UNTIL] = { STATUS_OK, "until", "--until matched" },
+	[STOP_FAIL] = { STATUS_FAIL, "fail", "--fail matched" },
+	[STOP_SPLAT] = { STATUS_SPLAT, "splat", "guest splat" },
+	[STOP_PANIC] = { STATUS_PANIC, "panic", "guest panic" },
+	[STOP_USER] = { STATUS_USER, "user", "stopped by the user" },
+	[STOP_SIGNAL] = { 0, "signal", "stopped by a signal" },
+	[STOP_HOST] = { STATUS_HOST, "host", "host failure" },
+	[STOP_KVM] = { STATUS_INTERNAL, "internal", "KVM failure" },
 };
 
 int result_status(const struct stop_info *info)
@@ -46,6 +51,37 @@ int result_err_status(const struct err *err)
 		break;
 	}
 	return STATUS_INTERNAL;
+}
+
+const char *result_outcome(enum stop_reason reason)
+{
+	return outcomes[reason].outcome;
+}
+
+const char *result_err_outcome(const struct err *err)
+{
+	switch (err->kind) {
+	case ERR_USAGE:
+		return "usage";
+	case ERR_HOST:
+		return "host";
+	case ERR_NONE:
+	case ERR_INTERNAL:
+		break;
+	}
+	return "internal";
+}
+
+void result_unmatched(struct stop_info *info)
+{
+	char text[STOP_DETAIL_LEN];
+
+	if (info->reason != STOP_POWEROFF && info->reason != STOP_RESET &&
+	    (info->reason != STOP_DEBUG_EXIT || info->value))
+		return;
+	result_describe(info, text, sizeof(text));
+	*info = (struct stop_info){ .reason = STOP_EARLY };
+	memcpy(info->detail, text, sizeof(text));
 }
 
 void result_describe(const struct stop_info *info, char *buf, size_t len)

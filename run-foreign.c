@@ -59,6 +59,8 @@ const struct option_foreign run_foreign[] = {
 	{ "-no-reboot", "lkvm ends when the guest resets, with status 200; leave it out" },
 	{ "--no-reboot", "lkvm ends when the guest resets, with status 200; leave it out" },
 	{ "-action", "lkvm spells what a reset does --on-reset exit|restart" },
+	{ "-run-with", "lkvm spells exit-with-parent=on --die-with-parent" },
+	{ "--exit-with-parent", "lkvm spells it --die-with-parent" },
 	{ "-no-shutdown",
 	  "lkvm ends when the guest powers off, with status 0; there is no such option" },
 	{ "-nodefaults", "lkvm spells it --nodefaults" },

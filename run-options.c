@@ -15,6 +15,7 @@
 
 static const char *const boot_choices[] = { "auto", "bzimage", "vmlinux", NULL };
 static const char *const console_choices[] = { "serial", "none", NULL };
+static const char *const fail_choices[] = { "panic", "splat", NULL };
 static const char *const reset_choices[] = { "exit", "restart", NULL };
 static const char *const pci_choices[] = { "auto", "ecam", "conf1", "both", NULL };
 static const char *const level_choices[] = { "error", "warning", "info", "debug", NULL };
@@ -46,6 +47,15 @@ static int parse_virtio(void *cfg, const struct option_def *def, const char *arg
 	int ret = virtio_spec_parse(&opt->virtio[opt->virtio_nr], *type, arg, err);
 	opt->virtio_nr += !ret;
 	return ret;
+}
+
+/* A regular expression for console lines. */
+static int parse_match(void *cfg, const struct option_def *def, const char *arg, struct err *err)
+{
+	char option[16];
+
+	snprintf(option, sizeof(option), "--%s", def->name);
+	return match_add((struct match *)((char *)cfg + def->off), option, arg, err);
 }
 
 #define AT(field) .off = offsetof(struct run_options, field)
@@ -131,6 +141,42 @@ static const struct option_def guest_defs[] = {
 	  AT(timeout_ns),
 	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
 	  .help = "end with status 205 after this time (default: never)" },
+	{ .name = "boot-timeout",
+	  .arg = "SECONDS",
+	  .parse = option_seconds,
+	  AT(boot_timeout_ns),
+	  .min = 1,
+	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
+	  .help = "the same, unless the guest's init has started by then" },
+	{ .name = "idle-timeout",
+	  .arg = "SECONDS",
+	  .parse = option_seconds,
+	  AT(idle_timeout_ns),
+	  .min = 1,
+	  .max = TIMEOUT_MAX_S * NSEC_PER_SEC,
+	  .help = "end with status 204 when the guest has printed nothing and used no device for "
+		  "this time" },
+	{ .name = "until",
+	  .arg = "REGEX",
+	  .parse = parse_match,
+	  AT(until),
+	  .repeat = true,
+	  .help = "end with status 0 at the first console line that matches, and with 208 "
+		  "when the guest ends before it" },
+	{ .name = "fail",
+	  .arg = "REGEX",
+	  .parse = parse_match,
+	  AT(fail),
+	  .repeat = true,
+	  .help = "end with status 206 at the first console line that matches" },
+	{ .name = "fail-on",
+	  .arg = "WHAT",
+	  .parse = option_choice,
+	  AT(fail_on),
+	  .choices = fail_choices,
+	  .help = "panic: a guest whose kernel panicked ends with status 201 (default); splat: "
+		  "and one whose kernel printed an oops, a warning, a lockup, a sanitizer's "
+		  "report or the like, with 202" },
 	{ .name = "on-reset",
 	  .arg = "WHAT",
 	  .parse = option_choice,
@@ -143,6 +189,19 @@ static const struct option_def guest_defs[] = {
 	  AT(debug_exit),
 	  .max = 0xffff,
 	  .help = "a byte that the guest writes to this port is the exit status, such as 0xf4" },
+	{ .name = "result",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(result),
+	  .help = "write how it went to this file, or to descriptor N when it is fd:N, as JSON" },
+	{ .name = "debug-on-fail",
+	  .parse = option_set,
+	  AT(debug_on_fail),
+	  .help = "print registers and the console's end at every end that is no success" },
+	{ .name = "die-with-parent",
+	  .parse = option_set,
+	  AT(die_with_parent),
+	  .help = "stop the VM, with status 207, when the process that started lkvm ends" },
 };
 
 static const struct option_def more_defs[] = {
@@ -262,14 +321,18 @@ void run_options_help(void)
 	options_help(&table, stdout);
 	print_keys();
 	puts("\nExit status:\n"
-	     "  0        the guest powered off\n"
+	     "  0        the guest powered off, or --until matched\n"
 	     "  1-192    the byte that the guest wrote to --debug-exit\n"
 	     "  199      that byte was above 192\n"
 	     "  200      the guest reset\n"
 	     "  201      the guest's kernel panicked\n"
+	     "  202      its kernel oopsed, warned or locked up, with --fail-on splat\n"
 	     "  203      triple fault\n"
-	     "  205      --timeout expired\n"
-	     "  207      stopped by the user (Ctrl-A x)\n"
+	     "  204      it hangs: all CPUs halted for good, or --idle-timeout expired\n"
+	     "  205      --timeout or --boot-timeout expired\n"
+	     "  206      --fail matched\n"
+	     "  207      stopped by the user (Ctrl-A x), or by --die-with-parent\n"
+	     "  208      the guest ended in order, but before --until matched\n"
 	     "  210      bad option or bad input file\n"
 	     "  211      the host lacks or refuses something\n"
 	     "  212      KVM failed, or lkvm has a bug\n"
@@ -300,6 +363,8 @@ int run_options_parse(struct run_options *opt, int argc, char **argv, struct err
 
 void run_options_release(struct run_options *opt)
 {
+	match_release(&opt->until);
+	match_release(&opt->fail);
 	for (unsigned int i = 0; i < opt->virtio_nr; i++)
 		virtio_spec_release(&opt->virtio[i]);
 	free(opt->virtio);

@@ -33,7 +33,9 @@ void stop_clear(struct stop *stop)
 static void stop_set_locked(struct stop *stop, enum stop_reason reason, uint32_t value,
 			    const char *fmt, va_list ap)
 {
-	if (reason <= stop->reason)
+	bool over = stop->reason == STOP_UNTIL || stop->reason == STOP_FAIL;
+
+	if (reason <= stop->reason || (over && reason < STOP_USER))
 		return;
 	stop->reason = reason;
 	stop->value = value;
@@ -58,13 +60,13 @@ void stop_request(struct stop *stop, enum stop_reason reason, uint32_t value, co
 		loop_stop(stop->loop);
 }
 
-void stop_note_panic(struct stop *stop, const char *fmt, ...)
+void stop_note(struct stop *stop, enum stop_reason reason, const char *fmt, ...)
 {
 	va_list ap;
 
 	pthread_mutex_lock(&stop->lock);
 	va_start(ap, fmt);
-	stop_set_locked(stop, STOP_PANIC, 0, fmt, ap);
+	stop_set_locked(stop, reason, 0, fmt, ap);
 	va_end(ap);
 	pthread_mutex_unlock(&stop->lock);
 }

@@ -17,6 +17,9 @@
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
 
+/* A vCPU that sleeps for good takes less CPU time than this from one vcpu_poll_stuck() to the next. */
+#define QUIET_NS (10 * NSEC_PER_SEC / 1000)
+
 static const char *const exit_names[VCPU_EXITS_NR] = {
 	[KVM_EXIT_UNKNOWN] = "UNKNOWN",
 	[KVM_EXIT_EXCEPTION] = "EXCEPTION",
@@ -89,11 +92,20 @@ void vcpu_release(struct vcpu *vcpu)
 	vcpu->fd = -1;
 }
 
+static void count_write(struct vcpu *vcpu)
+{
+	uint64_t n = atomic_load_explicit(&vcpu->writes, memory_order_relaxed);
+
+	atomic_store_explicit(&vcpu->writes, n + 1, memory_order_relaxed);
+}
+
 static void handle_io(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 
+	if (run->io.direction != KVM_EXIT_IO_IN)
+		count_write(vcpu);
 	/* A string instruction gives all its elements at once. */
 	for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size) {
 		if (run->io.direction == KVM_EXIT_IO_IN)
@@ -107,6 +119,8 @@ static void handle_mmio(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 
+	if (run->mmio.is_write)
+		count_write(vcpu);
 	if (run->mmio.is_write)
 		bus_write(vcpu->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 	else
@@ -196,6 +210,21 @@ static bool may_run(struct vcpu *vcpu)
 	       !atomic_load_explicit(&vcpu->stop->ended, memory_order_relaxed);
 }
 
+static void take_exit(struct vcpu *vcpu)
+{
+	if (!vcpu->first_exit_ns)
+		vcpu->first_exit_ns = util_now_ns();
+	vcpu->exits[MIN(vcpu->run->exit_reason, VCPU_EXITS_NR - 1U)]++;
+	handle_exit(vcpu);
+}
+
+static void take_kick(struct vcpu *vcpu)
+{
+	eat_kick();
+	if (atomic_exchange(&vcpu->asked, false))
+		atomic_store(&vcpu->stuck, arch_vcpu_is_stuck(vcpu));
+}
+
 static void *vcpu_loop(void *arg)
 {
 	struct vcpu *vcpu = arg;
@@ -208,10 +237,9 @@ static void *vcpu_loop(void *arg)
 		if (vcpu->coalesced)
 			coalesced_drain(vcpu->coalesced);
 		if (ret == 0) {
-			vcpu->exits[MIN(vcpu->run->exit_reason, VCPU_EXITS_NR - 1U)]++;
-			handle_exit(vcpu);
+			take_exit(vcpu);
 		} else if (errnum == EINTR || errnum == EAGAIN) {
-			eat_kick();
+			take_kick(vcpu);
 		} else {
 			stop_request(vcpu->stop, STOP_KVM, errnum, "KVM_RUN failed on vCPU %u: %s",
 				     vcpu->id, strerror(errnum));
@@ -251,4 +279,23 @@ void vcpu_join(struct vcpu *vcpu)
 		return;
 	pthread_join(vcpu->thread, NULL);
 	vcpu->started = false;
+}
+
+bool vcpu_poll_stuck(struct vcpu *vcpu)
+{
+	bool stuck = atomic_exchange(&vcpu->stuck, false);
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!vcpu->started || pthread_getcpuclockid(vcpu->thread, &clock) ||
+	    clock_gettime(clock, &ts))
+		return false;
+	uint64_t cpu_ns = ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+	bool quiet = cpu_ns - vcpu->cpu_ns < QUIET_NS;
+	vcpu->cpu_ns = cpu_ns;
+	if (quiet) {
+		atomic_store(&vcpu->asked, true);
+		pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
+	}
+	return stuck && quiet;
 }

@@ -19,7 +19,7 @@ static void pvpanic_bus_write(struct bus_region *r, uint64_t off, unsigned int w
 	(void)off;
 	(void)width;
 	if (value & PVPANIC_PANICKED)
-		stop_note_panic(p->stop, "reported through pvpanic");
+		stop_note(p->stop, STOP_PANIC, "reported through pvpanic");
 	if (value & PVPANIC_CRASH_LOADED)
 		log_guest(p->log, &p->limit,
 			  "the guest's kernel crashed and its crash kernel takes over");

@@ -371,6 +371,9 @@ static void count_out(struct virtqueue *vq)
 {
 	atomic_fetch_add_explicit(&vq->in_flight, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&vq->vd->in_flight, 1, memory_order_relaxed);
+	atomic_store_explicit(&vq->chains_nr,
+			      atomic_load_explicit(&vq->chains_nr, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 int vq_pop(struct virtqueue *vq, struct vq_chain *chain)

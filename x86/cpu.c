@@ -19,20 +19,21 @@
 #include "vm.h"
 
 /* Intel SDM volume 3A: 2.5 (control registers), 2.2.1 (EFER), 4.5 (paging), 3.4.5 (segments). */
-#define CR0_PE   (1u << 0)
-#define CR0_MP   (1u << 1)
-#define CR0_ET   (1u << 4)
-#define CR0_NE   (1u << 5)
-#define CR0_WP   (1u << 16)
-#define CR0_AM   (1u << 18)
-#define CR0_PG   (1u << 31)
-#define CR4_PAE  (1u << 5)
-#define EFER_LME (1u << 8)
-#define EFER_LMA (1u << 10)
-#define RFLAGS_1 (1u << 1)
-#define PTE_P    (1u << 0)
-#define PTE_W    (1u << 1)
-#define PTE_PS   (1u << 7)
+#define CR0_PE    (1u << 0)
+#define CR0_MP    (1u << 1)
+#define CR0_ET    (1u << 4)
+#define CR0_NE    (1u << 5)
+#define CR0_WP    (1u << 16)
+#define CR0_AM    (1u << 18)
+#define CR0_PG    (1u << 31)
+#define CR4_PAE   (1u << 5)
+#define EFER_LME  (1u << 8)
+#define EFER_LMA  (1u << 10)
+#define RFLAGS_1  (1u << 1)
+#define RFLAGS_IF (1u << 9)
+#define PTE_P     (1u << 0)
+#define PTE_W     (1u << 1)
+#define PTE_PS    (1u << 7)
 
 /* Linux boot protocol, "64-bit boot protocol": __BOOT_CS is 0x10, __BOOT_DS is 0x18. */
 #define SEL_CODE 0x10
@@ -241,6 +242,20 @@ int x86_entry_set(struct vcpu *vcpu, const struct gmem *gm, const struct x86_ent
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs))
 		return err_host(err, errno, "KVM refuses the kernel's entry state");
 	return 0;
+}
+
+bool arch_vcpu_is_stuck(struct vcpu *vcpu)
+{
+	struct kvm_mp_state mp;
+	struct kvm_regs r;
+
+	if (ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp))
+		return false;
+	if (mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED)
+		return true;
+	/* An NMI would wake it; nothing here sends one. */
+	return mp.mp_state == KVM_MP_STATE_HALTED && !ioctl(vcpu->fd, KVM_GET_REGS, &r) &&
+	       !(r.rflags & RFLAGS_IF);
 }
 
 static void dump_segment(FILE *out, const char *name, const struct kvm_segment *s)

@@ -34,6 +34,12 @@ unsigned int arch_irq_routes(struct kvm_irq_routing_entry *entries, unsigned int
 /* On this host a guest's write to a port costs less than one to memory, as a doorbell (lkvm/ioeventfd.h). */
 bool arch_prefers_port_doorbells(void);
 
+/*
+ * Whether the vCPU sleeps and nothing but another vCPU can wake it: halted with interrupts off, or not started. On
+ * its own thread, outside of KVM_RUN.
+ */
+bool arch_vcpu_is_stuck(struct vcpu *vcpu);
+
 /* Prints the registers of a vCPU that is not in KVM_RUN. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
 

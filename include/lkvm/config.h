@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <lkvm/log.h>
+#include <lkvm/match.h>
 #include <lkvm/virtio/types.h>
 
 enum boot_how {
@@ -63,9 +64,17 @@ struct machine_config {
 	enum virtio_pci_how virtio_trans; /* of those that do not say */
 	enum pci_access pci_access;
 
-	uint64_t timeout_ns;     /* 0: none */
-	bool restart;            /* on reset, start again instead of ending */
-	const sigset_t *signals; /* blocked by the caller; each stops the VM; NULL: none */
+	uint64_t timeout_ns;       /* 0: none; the same for the next two */
+	uint64_t boot_timeout_ns;  /* until init */
+	uint64_t idle_timeout_ns;  /* without a sign of life (watch.h) */
+	const struct match *until; /* console lines that end the run well; NULL or empty: none */
+	const struct match *fail;  /* ... and badly */
+	bool fail_on_splat;        /* a crash that the kernel survives counts as a failure */
+	bool die_with_parent;      /* the VM ends with the process of parent_fd, */
+	int parent_fd;             /* a pidfd; not owned */
+	bool debug_on_fail;        /* a report at every end that is not a success */
+	bool restart;              /* on reset, start again instead of ending */
+	const sigset_t *signals;   /* blocked by the caller; each stops the VM; NULL: none */
 	struct log log;
 };
 

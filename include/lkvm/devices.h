@@ -5,6 +5,7 @@
 #ifndef LKVM_DEVICES_H
 #define LKVM_DEVICES_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 #include <lkvm/err.h>
@@ -26,6 +27,18 @@ int devices_start(struct devices *devs, struct err *err);
  */
 int devices_free(struct devices *devs);
 #define DEVICES_DRAIN_MS 1000
+
+/* Any thread, while they exist: requests taken from all queues so far. */
+uint64_t devices_requests(const struct devices *devs);
+
+struct device_stats {
+	const char *name; /* the type's option */
+	unsigned int slot;
+	uint64_t requests; /* taken from its queues */
+};
+/* Adds to `stats`, an entry for each device in the order of the config; returns how many there are, at most `max`. */
+unsigned int devices_add_stats(const struct devices *devs, struct device_stats *stats,
+			       unsigned int max);
 
 /* For --dry-run: a line each. */
 void devices_describe(const struct devices *devs, FILE *out);

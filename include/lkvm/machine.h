@@ -14,15 +14,32 @@
 
 #include <lkvm/config.h>
 #include <lkvm/conlog.h>
+#include <lkvm/devices.h>
 #include <lkvm/err.h>
 #include <lkvm/probe.h>
 #include <lkvm/stop.h>
+#include <lkvm/vcpu.h>
 
 struct machine;
+
+/* PCI slots 1 to 31. */
+#define MACHINE_DEVICES_MAX 31
+
+/* Moments, as util_now_ns() has them; 0: it did not come to that. */
+struct machine_times {
+	uint64_t first_exit, first_byte, init;
+	uint64_t end; /* of the VM; its console may still be on its way to a slow reader */
+};
 
 /* How it ended, and what a report needs. */
 struct machine_result {
 	struct stop_info stop;
+	struct machine_times times;
+	struct conlog_report console;
+	uint64_t exits[VCPU_EXITS_NR]; /* of all vCPUs and restarts */
+	struct device_stats devices[MACHINE_DEVICES_MAX];
+	unsigned int devices_nr;
+	unsigned int restarts;
 	char host_note
 		[PROBE_SENTENCE_LEN]; /* why this host cannot run it, after a KVM failure; or "" */
 	uint64_t console_dropped;     /* bytes that the reader was too slow for */
@@ -35,8 +52,9 @@ void machine_free(struct machine *m);
 
 /*
  * Returns 0 when the VM ran, however it ended; -errno and a sentence when it could not be built.
- * When the end wants an explanation (timeout, KVM failure), registers and the last console lines are
- * written to `report`.
+ * When the end wants an explanation (a deadline, a hang, a panic, a failure of KVM or the host; with debug_on_fail every
+ * one that is no success), registers and the last console lines are written to `report`. `res` is filled as far as
+ * it came also after an error.
  */
 int machine_run(struct machine *m, struct machine_result *res, FILE *report, struct err *err);
 

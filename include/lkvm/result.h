@@ -17,9 +17,13 @@ enum {
 	STATUS_GUEST_ABOVE = 199, /* ... and above */
 	STATUS_RESET = 200,
 	STATUS_PANIC = 201,
+	STATUS_SPLAT = 202,
 	STATUS_TRIPLE_FAULT = 203,
+	STATUS_HANG = 204,
 	STATUS_TIMEOUT = 205,
+	STATUS_FAIL = 206,
 	STATUS_USER = 207,
+	STATUS_EARLY = 208,
 	STATUS_USAGE = 210,
 	STATUS_HOST = 211,
 	STATUS_INTERNAL = 212,
@@ -28,6 +32,16 @@ enum {
 /* STOP_SIGNAL has no status of its own: the process ends by the signal. 128 + signal is returned. */
 int result_status(const struct stop_info *info);
 int result_err_status(const struct err *err);
+
+/* For programs: "poweroff", "panic", "hang"; of an error "usage", "host" or "internal". */
+const char *result_outcome(enum stop_reason reason);
+const char *result_err_outcome(const struct err *err);
+
+/*
+ * A run that should have shown a console line, and did not: when it ended in order otherwise, with nothing to say
+ * (power-off, reset, a status of 0), it becomes STOP_EARLY, in whose words that end is.
+ */
+void result_unmatched(struct stop_info *info);
 
 /* "guest panic: Kernel panic - not syncing: ..." without a newline. */
 void result_describe(const struct stop_info *info, char *buf, size_t len);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <lkvm/err.h>
+#include <lkvm/match.h>
 #include <lkvm/options.h>
 #include <lkvm/virtio/types.h>
 
@@ -28,8 +29,13 @@ struct run_options {
 	bool nodefaults;
 	unsigned int console;
 	const char *log;
-	uint64_t timeout_ns;
+	uint64_t timeout_ns, boot_timeout_ns, idle_timeout_ns;
+	struct match until, fail;
+	unsigned int fail_on;
 	unsigned int on_reset;
+	const char *result;
+	bool die_with_parent;
+	bool debug_on_fail;
 	const char *name;
 	const char *dev;
 	struct virtio_spec *virtio;
@@ -44,6 +50,7 @@ struct run_options {
 
 enum { CONSOLE_SERIAL, CONSOLE_NONE };
 enum { RESET_EXIT, RESET_RESTART };
+enum { FAIL_ON_PANIC, FAIL_ON_SPLAT };
 #define NO_PORT UINT32_MAX
 
 /* Fills `opt`, which points into argv. `argv` starts with the first option. */

@@ -4,7 +4,9 @@
  *
  * Anything that sees the end of the VM says so here: a device (power-off, reset), a vCPU (triple fault,
  * a KVM error), the user (a signal, Ctrl-A x), the clock. The request that ranks highest wins, whatever
- * the order of arrival, because several are usual for one cause: a panic is followed by a reset.
+ * the order of arrival, because several are usual for one cause: a panic is followed by a reset. But a
+ * console line that the user named ends the run where it stands: what the guest does after it, while its
+ * CPUs are being stopped, is ignored.
  * The loop that waits for the end is stopped by the first request that ends the VM.
  */
 #ifndef LKVM_STOP_H
@@ -25,10 +27,15 @@ enum stop_reason {
 	STOP_RESET,        /* the guest asked for a reset */
 	STOP_POWEROFF,     /* the guest powered off */
 	STOP_DEBUG_EXIT,   /* a byte was written to the --debug-exit port; `value` is the byte */
-	STOP_TIMEOUT,      /* --timeout expired */
+	STOP_EARLY,        /* one of these, but no --until had matched; made of them at the end */
+	STOP_TIMEOUT,      /* --timeout or --boot-timeout expired */
+	STOP_HANG,         /* --idle-timeout expired, or all CPUs sleep for ever */
 	STOP_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
+	STOP_UNTIL,        /* a console line that --until waits for */
+	STOP_FAIL,         /* a console line that --fail names */
+	STOP_SPLAT,        /* a crash that the guest's kernel survived, with --fail-on splat */
 	STOP_PANIC,        /* the guest's kernel panicked */
-	STOP_USER,         /* Ctrl-A x, `lkvm stop` */
+	STOP_USER,         /* Ctrl-A x, `lkvm stop`, the end of the parent process */
 	STOP_SIGNAL,       /* `value` is the signal */
 	STOP_HOST,         /* the host failed us: memory, a file */
 	STOP_KVM,          /* KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, a failed ioctl */
@@ -38,7 +45,7 @@ struct stop {
 	pthread_mutex_t lock;
 	enum stop_reason reason;
 	_Atomic bool
-		ended; /* by the first stop_request(), not by a noted panic; vCPUs look without the lock */
+		ended; /* by the first stop_request(), not by a note; vCPUs look without the lock */
 	uint32_t value;
 	char detail[STOP_DETAIL_LEN]; /* the cause in words, without control bytes; may be empty */
 	struct loop *loop;            /* not owned; NULL: nobody waits */
@@ -55,10 +62,14 @@ void stop_clear(struct stop *stop);
  */
 void stop_request(struct stop *stop, enum stop_reason reason, uint32_t value, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Any thread. Notes a panic and lets the VM go on, so that its last words are printed. */
-void stop_note_panic(struct stop *stop, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * Any thread. Notes a panic or a splat and lets the VM go on: its last words are printed, and a guest that survives
+ * does what it was started for.
+ */
+void stop_note(struct stop *stop, enum stop_reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
-/* A consistent copy. `reason` is STOP_PANIC when a panic was noted and nothing higher was requested. */
+/* A consistent copy. `reason` is what was noted when nothing higher was requested. */
 struct stop_info {
 	enum stop_reason reason;
 	uint32_t value;

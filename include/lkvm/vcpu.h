@@ -41,7 +41,13 @@ struct vcpu {
 	bool started;
 	int host_cpu;                  /* to pin the thread to, -1: free */
 	_Atomic bool quit;             /* leave the loop at the next exit */
-	uint64_t exits[VCPU_EXITS_NR]; /* written by the vCPU's thread alone */
+	uint64_t exits[VCPU_EXITS_NR]; /* the vCPU's thread's until it is joined */
+	uint64_t first_exit_ns;        /* when the first one came, 0: none; the same */
+	_Atomic uint64_t writes;       /* exits that wrote to a device, so far */
+
+	/* See vcpu_poll_stuck(). */
+	_Atomic bool asked, stuck;
+	uint64_t cpu_ns; /* of the thread, when it was asked last */
 };
 
 /* Creates the vCPU in KVM. The thread starts with vcpu_start(). */
@@ -52,6 +58,13 @@ int vcpu_start(struct vcpu *vcpu, struct err *err);
 void vcpu_kick_out(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
 void vcpu_release(struct vcpu *vcpu);
+
+/*
+ * Whether the vCPU was seen to sleep for good, as arch_vcpu_is_stuck() has it. To be called once in a while by one
+ * thread: it gives the answer to the call before, and asks anew. Asking costs the vCPU an exit, so only one that used
+ * hardly any CPU time since the last call is asked.
+ */
+bool vcpu_poll_stuck(struct vcpu *vcpu);
 
 /* KVM's name of an exit reason ("IO", "MMIO"), "?" for one we do not know. */
 const char *vcpu_exit_name(unsigned int reason);

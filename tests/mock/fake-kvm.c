@@ -247,12 +247,14 @@ static int answer(unsigned long request, void *arg)
 		return 0;
 	case KVM_GET_REGS:
 		*(struct kvm_regs *)arg = fake.regs;
+		if (fake.mp_state != KVM_MP_STATE_RUNNABLE)
+			((struct kvm_regs *)arg)->rflags = fake.halted_flags;
 		return 0;
 	case KVM_SET_REGS:
 		fake.regs = *(struct kvm_regs *)arg;
 		return 0;
 	case KVM_GET_MP_STATE:
-		((struct kvm_mp_state *)arg)->mp_state = KVM_MP_STATE_RUNNABLE;
+		((struct kvm_mp_state *)arg)->mp_state = fake.mp_state;
 		return 0;
 	default:
 		return 0;

@@ -30,6 +30,8 @@ struct fake_kvm {
 	/* KVM_RUN: fills `run` and returns 0, or returns a negative errno. Any vCPU's thread. */
 	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
 	void *arg;
+	uint32_t mp_state;     /* KVM_GET_MP_STATE; KVM_MP_STATE_RUNNABLE at the start */
+	uint64_t halted_flags; /* rflags that KVM_GET_REGS gives in another state, if not 0 */
 
 	/* What it records. */
 	unsigned int calls;

@@ -126,11 +126,12 @@ void stop_request(struct stop *stop, enum stop_reason reason, uint32_t value, co
 	va_end(ap);
 }
 
-void stop_note_panic(struct stop *stop, const char *fmt, ...)
+void stop_note(struct stop *stop, enum stop_reason reason, const char *fmt, ...)
 {
 	va_list ap;
 
 	(void)stop;
+	BUG_ON(reason != STOP_PANIC);
 	fake_stop.panics++;
 	va_start(ap, fmt);
 	vsnprintf(fake_stop.detail, sizeof(fake_stop.detail), fmt, ap);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c
+// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c watch.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c
-// LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c
+// LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c chr/classify.c util/match.c
 // LINK: hw/serial.c hw/rtc.c hw/i8042.c hw/acpi-pm.c hw/pvpanic.c hw/debug-exit.c hw/earlycon.c
 // LINK: x86/board.c x86/boot.c x86/bootinfo.c x86/bzimage.c x86/vmlinux.c x86/unpack.c x86/memmap.c
 // LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/irqchip.c x86/caps.c
@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lkvm/board.h>
@@ -244,6 +245,107 @@ START_TEST(a_timeout_ends_all_vcpus)
 }
 END_TEST
 
+/* What a guest prints, by the coalesced ring, before it powers off. */
+static int run_print(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
+{
+	struct kvm_coalesced_mmio_ring *ring = (void *)((uint8_t *)run + FAKE_RING_PAGE * 4096);
+	const char *text = f->arg;
+
+	for (ring->last = 0; *text; text++)
+		ring->coalesced_mmio[ring->last++] = (struct kvm_coalesced_mmio){
+			.phys_addr = 0x3f8, .len = 1, .pio = 1, .data = { (uint8_t)*text }
+		};
+	ring->first = 0;
+	return run_poweroff(f, vcpu, run);
+}
+
+#define WARNING "[    1.0] WARNING: CPU: 0 PID: 1 at k.c:1 f+0x1/0x2\n"
+#define PANIC   "[    1.0] Kernel panic - not syncing: x\n"
+
+static const struct {
+	const char *text;
+	bool splat;
+	const char *until, *fail;
+	int status;
+} consoles[] = {
+	{ "x\n", false, NULL, NULL, STATUS_OK },
+	{ PANIC, false, NULL, NULL, STATUS_PANIC },
+	{ WARNING, false, NULL, NULL, STATUS_OK },
+	{ WARNING, true, NULL, NULL, STATUS_SPLAT },
+	{ WARNING PANIC, true, NULL, NULL, STATUS_PANIC },
+	{ "ok\n", false, "ok", NULL, STATUS_OK },
+	{ "ok", false, "ok", NULL, STATUS_OK },
+	{ "no\n", false, "ok", NULL, STATUS_EARLY },
+	{ "no\n", false, "ok", "no", STATUS_FAIL },
+	{ "ok\nno\n", false, "ok", "no", STATUS_OK },
+	{ "ok no\n", false, "ok", "no", STATUS_FAIL },
+	{ "ok\n" PANIC, false, "ok", NULL, STATUS_OK },
+	{ PANIC "ok\n", false, "ok", NULL, STATUS_PANIC },
+	{ WARNING "ok\n", true, "ok", NULL, STATUS_SPLAT },
+	{ WARNING "no\n", true, NULL, "no", STATUS_SPLAT },
+	{ WARNING, true, "ok", NULL, STATUS_SPLAT },
+};
+
+START_TEST(each_console_has_its_status)
+{
+	struct fake_kvm *f = fake_kvm_start();
+	struct machine_config cfg = config();
+	struct match until = { .nr = 0 }, fail = { .nr = 0 };
+	struct err err = ERR_INIT;
+
+	if (consoles[_i].until)
+		ck_assert(!match_add(&until, "--until", consoles[_i].until, &err));
+	if (consoles[_i].fail)
+		ck_assert(!match_add(&fail, "--fail", consoles[_i].fail, &err));
+	cfg.until = &until;
+	cfg.fail = &fail;
+	cfg.fail_on_splat = consoles[_i].splat;
+	f->run = run_print;
+	f->arg = (void *)consoles[_i].text;
+	struct outcome o = run(&cfg);
+	ck_assert_msg(o.ret == 0, "%s", o.err.msg);
+	ck_assert_int_eq(result_status(&o.res.stop), consoles[_i].status);
+	ck_assert_uint_eq(o.res.console.bytes, strlen(consoles[_i].text));
+	ck_assert(o.res.times.first_byte && o.res.times.first_exit);
+	ck_assert(o.res.times.end >= o.res.times.first_byte);
+	ck_assert_uint_eq(o.res.exits[KVM_EXIT_IO], 1);
+	match_release(&until);
+	match_release(&fail);
+}
+END_TEST
+
+/* A vCPU that sleeps: only a kick ends its KVM_RUN. */
+static int run_halted(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
+{
+	static const struct timespec pause = { .tv_nsec = 20000000 };
+
+	(void)f, (void)vcpu, (void)run;
+	nanosleep(&pause, NULL);
+	return -EINTR;
+}
+
+START_TEST(halted_for_good_is_seen)
+{
+	struct fake_kvm *f = fake_kvm_start();
+	struct machine_config cfg = config();
+	uint64_t flags[] = { 2, 0x202, 2 };
+	uint32_t states[] = { KVM_MP_STATE_HALTED, KVM_MP_STATE_HALTED, KVM_MP_STATE_RUNNABLE };
+
+	cfg.cpus_nr = 2;
+	/* With interrupts on, or running, it is only idle. */
+	cfg.idle_timeout_ns = _i > 0 ? NSEC_PER_SEC / 5 : 0;
+	cfg.timeout_ns = 60 * NSEC_PER_SEC;
+	f->run = run_halted;
+	f->halted_flags = flags[_i];
+	f->mp_state = states[_i];
+	struct outcome o = run(&cfg);
+	ck_assert_int_eq(o.ret, 0);
+	ck_assert_int_eq(result_status(&o.res.stop), STATUS_HANG);
+	ck_assert_msg(!strstr(o.res.stop.detail, "halted with") == (_i > 0), "%s",
+		      o.res.stop.detail);
+}
+END_TEST
+
 static int run_reset_twice(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
 {
 	return f->runs < 3 ? run_reset(f, vcpu, run) : run_poweroff(f, vcpu, run);
@@ -261,6 +363,8 @@ START_TEST(a_restart_builds_the_machine_again)
 	ck_assert_int_eq(o.ret, 0);
 	ck_assert_int_eq(result_status(&o.res.stop), STATUS_OK);
 	ck_assert_uint_eq(f->runs, 3);
+	ck_assert_uint_eq(o.res.restarts, 2);
+	ck_assert_uint_eq(o.res.exits[KVM_EXIT_IO], 3); /* all lives are counted */
 	ck_assert_uint_eq(open_fds(), fds);
 }
 END_TEST
@@ -452,6 +556,8 @@ UNIT_SUITE("machine", {
 	tcase_add_unchecked_fixture(tc, make_kernel, remove_kernel);
 	tcase_add_loop_test(tc, each_exit_has_its_status, 0, ARRAY_SIZE(ends));
 	tcase_add_test(tc, a_timeout_ends_all_vcpus);
+	tcase_add_loop_test(tc, each_console_has_its_status, 0, ARRAY_SIZE(consoles));
+	tcase_add_loop_test(tc, halted_for_good_is_seen, 0, 3);
 	tcase_add_test(tc, a_restart_builds_the_machine_again);
 	tcase_add_test(tc, queued_writes_come_before_the_exit);
 	tcase_add_loop_test(tc, every_failing_call_is_one_sentence_and_no_leak, 0, 3);

@@ -26,7 +26,16 @@ static const struct {
 	  201,
 	  "guest panic: Kernel panic - not syncing: y" },
 	{ { .reason = STOP_TRIPLE_FAULT }, 203, "guest triple fault" },
+	{ { .reason = STOP_SPLAT, .detail = "WARNING: CPU: 0" },
+	  202,
+	  "guest splat: WARNING: CPU: 0" },
+	{ { .reason = STOP_HANG, .detail = "x" }, 204, "guest hang: x" },
 	{ { .reason = STOP_TIMEOUT }, 205, "timeout" },
+	{ { .reason = STOP_FAIL, .detail = "FAIL 1" }, 206, "--fail matched: FAIL 1" },
+	{ { .reason = STOP_EARLY, .detail = "guest reset" },
+	  208,
+	  "ended before --until matched: guest reset" },
+	{ { .reason = STOP_UNTIL, .detail = "PASS" }, 0, "--until matched: PASS" },
 	{ { .reason = STOP_USER, .detail = "Ctrl-A x" }, 207, "stopped by the user: Ctrl-A x" },
 	{ { .reason = STOP_HOST, .detail = "z" }, 211, "host failure: z" },
 	{ { .reason = STOP_KVM, .detail = "z" }, 212, "KVM failure: z" },
@@ -50,9 +59,11 @@ END_TEST
 START_TEST(each_error_has_its_status)
 {
 	static const int statuses[] = { 0, 210, 211, 212 };
+	static const char *const outcomes[] = { "internal", "usage", "host", "internal" };
 	struct err err = { .kind = _i };
 
 	ck_assert_int_eq(result_err_status(&err), statuses[_i]);
+	ck_assert_str_eq(result_err_outcome(&err), outcomes[_i]);
 }
 END_TEST
 
@@ -63,6 +74,33 @@ START_TEST(every_status_of_the_guest)
 
 		ck_assert_int_eq(result_status(&info), v <= 192 ? (int)v : 199);
 	}
+}
+END_TEST
+
+/* With --until, an end that says nothing is not a success; one that says something stays what it is. */
+START_TEST(an_end_without_the_line)
+{
+	for (int r = STOP_NONE; r <= STOP_KVM; r++) {
+		for (uint32_t value = 0; value < 2; value++) {
+			struct stop_info info = { .reason = r, .value = value, .detail = "x" };
+			bool orderly = r == STOP_POWEROFF || r == STOP_RESET ||
+				       (r == STOP_DEBUG_EXIT && !value);
+
+			result_unmatched(&info);
+			ck_assert_int_eq(info.reason, orderly ? STOP_EARLY : r);
+			if (r == STOP_POWEROFF)
+				ck_assert_str_eq(info.detail, "guest powered off: x");
+			else if (!orderly)
+				ck_assert_str_eq(info.detail, "x");
+		}
+	}
+}
+END_TEST
+
+START_TEST(every_reason_has_a_name)
+{
+	for (int r = STOP_NONE; r <= STOP_KVM; r++)
+		ck_assert_uint_gt(strlen(result_outcome(r)), 2);
 }
 END_TEST
 
@@ -81,5 +119,7 @@ UNIT_SUITE("result", {
 	tcase_add_loop_test(tc, each_outcome_has_its_status, 0, ARRAY_SIZE(rows));
 	tcase_add_loop_test(tc, each_error_has_its_status, 0, 4);
 	tcase_add_test(tc, every_status_of_the_guest);
+	tcase_add_test(tc, an_end_without_the_line);
+	tcase_add_test(tc, every_reason_has_a_name);
 	tcase_add_test(tc, a_small_buffer_is_not_overrun);
 })

@@ -34,12 +34,18 @@ START_TEST(nothing_yet)
 }
 END_TEST
 
+/* A console line of the user's ends the run: only the user, the host and KVM can still say otherwise. */
+static bool is_over(int reason)
+{
+	return reason == STOP_UNTIL || reason == STOP_FAIL;
+}
+
 /* Every pair in both orders: the higher one stays with its own value and words; the loop stops once. */
 START_TEST(highest_wins)
 {
 	for (int a = STOP_RESET; a <= STOP_KVM; a++) {
 		for (int b = STOP_RESET; b <= STOP_KVM; b++) {
-			int winner = b > a ? b : a;
+			int winner = b > a && !(is_over(a) && b < STOP_USER) ? b : a;
 			struct stop_info info;
 			struct stop stop;
 			char want[32];
@@ -84,7 +90,7 @@ START_TEST(panic_is_noted)
 
 		stops_nr = 0;
 		stop_init(&stop, LOOP);
-		stop_note_panic(&stop, "Attempted to kill %s", "init");
+		stop_note(&stop, STOP_PANIC, "Attempted to kill %s", "init");
 		ck_assert_uint_eq(stops_nr, 0);
 		stop_get(&stop, &info);
 		ck_assert_int_eq(info.reason, STOP_PANIC);
@@ -98,6 +104,60 @@ START_TEST(panic_is_noted)
 }
 END_TEST
 
+/* The order in which the statuses outrank each other is an interface. */
+START_TEST(ranks)
+{
+	static const enum stop_reason order[] = {
+		STOP_KVM,          STOP_HOST, STOP_PANIC,   STOP_SPLAT, STOP_FAIL,
+		STOP_TRIPLE_FAULT, STOP_HANG, STOP_TIMEOUT, STOP_EARLY, STOP_RESET,
+	};
+
+	for (unsigned int i = 1; i < sizeof(order) / sizeof(order[0]); i++)
+		ck_assert_int_gt(order[i - 1], order[i]);
+}
+END_TEST
+
+/* A splat is noted like a panic, and yields to one; the guest's own end does not hide it. */
+START_TEST(splat_is_noted)
+{
+	struct stop_info info;
+	struct stop stop;
+
+	stops_nr = 0;
+	stop_init(&stop, LOOP);
+	stop_note(&stop, STOP_SPLAT, "WARNING: %d", 1);
+	stop_note(&stop, STOP_SPLAT, "WARNING: %d", 2);
+	ck_assert_uint_eq(stops_nr, 0);
+	stop_request(&stop, STOP_UNTIL, 0, "PASS");
+	ck_assert_uint_eq(stops_nr, 1);
+	stop_get(&stop, &info);
+	ck_assert_int_eq(info.reason, STOP_SPLAT);
+	ck_assert_str_eq(info.detail, "WARNING: 1");
+	stop_note(&stop, STOP_PANIC, "it was fatal");
+	stop_get(&stop, &info);
+	ck_assert_int_eq(info.reason, STOP_PANIC);
+	stop_release(&stop);
+}
+END_TEST
+
+/* What the guest does after the line that was waited for is not of the run. */
+START_TEST(nothing_after_the_line)
+{
+	for (int r = STOP_RESET; r <= STOP_KVM; r++) {
+		struct stop_info info;
+		struct stop stop;
+
+		stop_init(&stop, LOOP);
+		stop_request(&stop, STOP_UNTIL, 0, "PASS");
+		stop_request(&stop, (enum stop_reason)r, 0, "later");
+		stop_note(&stop, STOP_PANIC, "later");
+		stop_get(&stop, &info);
+		ck_assert_int_eq(info.reason, r < STOP_USER ? STOP_UNTIL : r);
+		stop_release(&stop);
+	}
+}
+END_TEST
+
 /* A panic that is seen after the request still counts: the console is drained after the reset. */
 START_TEST(panic_after_reset)
 {
@@ -106,7 +166,7 @@ START_TEST(panic_after_reset)
 
 	stop_init(&stop, LOOP);
 	stop_request(&stop, STOP_RESET, 0, "port 0x64");
-	stop_note_panic(&stop, "oops");
+	stop_note(&stop, STOP_PANIC, "oops");
 	stop_get(&stop, &info);
 	ck_assert_int_eq(info.reason, STOP_PANIC);
 	ck_assert_str_eq(info.detail, "oops");
@@ -194,6 +254,9 @@ UNIT_SUITE("stop", {
 	tcase_add_test(tc, highest_wins);
 	tcase_add_test(tc, first_words_of_a_reason_stay);
 	tcase_add_test(tc, panic_is_noted);
+	tcase_add_test(tc, ranks);
+	tcase_add_test(tc, splat_is_noted);
+	tcase_add_test(tc, nothing_after_the_line);
 	tcase_add_test(tc, panic_after_reset);
 	tcase_add_test(tc, cleared_for_a_restart);
 	tcase_add_test(tc, guest_words_are_harmless);

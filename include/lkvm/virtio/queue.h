@@ -75,6 +75,7 @@ struct virtqueue {
 
 	_Atomic uint32_t
 		in_flight; /* chains popped and not pushed; also read by the control path */
+	_Atomic uint64_t chains_nr; /* chains popped so far; written by the owner, read by anyone */
 	struct loop_post kick_post; /* a trapped kick on its way to the owner */
 };
 
