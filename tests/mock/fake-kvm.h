@@ -47,8 +47,8 @@ struct fake_kvm {
 	struct kvm_irq_routing_entry routes[FAKE_ROUTES];
 	unsigned int irqfds_nr;
 	struct kvm_irqfd irqfds[FAKE_IRQFDS];
-	bool rang;                                /* see fake_kvm_rang() */
-	struct kvm_msi msi;                       /* the last */
+	bool rang;          /* see fake_kvm_rang() */
+	struct kvm_msi msi; /* the last */
 	unsigned int msis;
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
