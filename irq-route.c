@@ -10,7 +10,8 @@
 #include <lkvm/kvm.h>
 #include <lkvm/util.h>
 
-#define FIXED_MAX 256 /* the architecture's own */
+#define FIXED_MAX   256 /* the architecture's own */
+#define ENTRIES_MAX (FIXED_MAX + IRQ_ROUTES_MAX)
 
 /* Of a VM, while it has any; under its irq_routes_lock. */
 struct irq_routes {
@@ -19,25 +20,19 @@ struct irq_routes {
 	uint32_t first;   /* number of given[0] */
 	unsigned int fixed_nr;
 	struct irq_route *given[IRQ_ROUTES_MAX];
-	/* What KVM is told. */
-	struct kvm_irq_routing table;
-	struct kvm_irq_routing_entry entries[FIXED_MAX + IRQ_ROUTES_MAX];
+	struct kvm_irq_routing table; /* what KVM is told; with room for ENTRIES_MAX */
 };
-
-_Static_assert(offsetof(struct irq_routes, entries) ==
-		       offsetof(struct irq_routes, table) + sizeof(struct kvm_irq_routing),
-	       "the entries follow the table's head");
 
 static struct irq_routes *new_routes(const struct kvm *kvm)
 {
-	struct irq_routes *t = calloc(1, sizeof(*t));
+	struct irq_routes *t = calloc(1, sizeof(*t) + ENTRIES_MAX * sizeof(t->table.entries[0]));
 	unsigned int limit = (unsigned int)kvm_check_cap(kvm, KVM_CAP_IRQ_ROUTING);
 
 	if (!t)
 		return NULL;
-	t->fixed_nr = arch_irq_routes(t->entries, FIXED_MAX);
+	t->fixed_nr = arch_irq_routes(t->table.entries, FIXED_MAX);
 	for (unsigned int i = 0; i < t->fixed_nr; i++)
-		t->first = MAX(t->first, t->entries[i].gsi + 1);
+		t->first = MAX(t->first, t->table.entries[i].gsi + 1);
 	/* KVM limits the numbers as it does the entries; the architecture's have at most as many as entries. */
 	t->max = limit > t->fixed_nr ? MIN(limit - t->fixed_nr, (unsigned int)IRQ_ROUTES_MAX) : 0;
 	return t;
@@ -93,7 +88,7 @@ static int tell_kvm_locked(const struct kvm *kvm)
 
 		if (!r || !r->set)
 			continue;
-		struct kvm_irq_routing_entry *e = &t->entries[nr++];
+		struct kvm_irq_routing_entry *e = &t->table.entries[nr++];
 		*e = (struct kvm_irq_routing_entry){ .gsi = r->gsi, .type = KVM_IRQ_ROUTING_MSI };
 		e->u.msi.address_lo = (uint32_t)r->addr;
 		e->u.msi.address_hi = r->addr >> 32;
