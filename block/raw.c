@@ -17,7 +17,7 @@
 /* Zeros are written from a buffer of this size, which costs no memory as it is never written. */
 #define ZEROS_LEN MIB
 
-/* What a file system in memory serves on the loop; more would keep others on the loop waiting. */
+/* What is copied on the loop at once; more would keep others on the loop waiting. */
 #define INLINE_MAX MIB
 
 struct raw {
@@ -170,9 +170,9 @@ static bool run_inline(struct raw_channel *rc, struct blk_request *r)
 	struct blk_file *f = &rc->raw->file;
 	struct blk_io io;
 
-	if (rc->raw->tuning.no_inline || (r->step & BLK_STEP_BLOCKS))
+	if (rc->raw->tuning.no_inline || (r->step & BLK_STEP_BLOCKS) || blk_step_rest(r) > INLINE_MAX)
 		return false;
-	if (f->memory && blk_step_rest(r) <= INLINE_MAX) {
+	if (f->memory) {
 		describe(r, &io);
 		r->res = blk_io_run(&io);
 		return true;

@@ -150,6 +150,9 @@ void blk_uring_free(struct blk_uring *u)
 	free(u);
 }
 
+/* A copy of more bytes would keep others on the loop waiting. */
+#define ASYNC_MIN MIB
+
 /* From a step to a submission entry. */
 static void prepare(const struct blk_uring *u, struct io_uring_sqe *sqe, const struct blk_io *io)
 {
@@ -183,6 +186,9 @@ static void prepare(const struct blk_uring *u, struct io_uring_sqe *sqe, const s
 	case BLK_IO_DISCARD: /* blk_uring_push() took none */
 		break;
 	}
+	/* What the page cache has is copied by whoever submits, unless a kernel thread is asked to. */
+	if ((io->kind == BLK_IO_READ || io->kind == BLK_IO_WRITE) && io->len > ASYNC_MIN)
+		sqe->flags |= IOSQE_ASYNC;
 	if (u->fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 }
