@@ -561,7 +561,7 @@ static int explain(const struct net_forward *f, int errnum, struct err *err)
 	net_addr_text(&f->host, addr, sizeof(addr));
 	switch (errnum) {
 	case EADDRINUSE:
-		return err_host(err, errnum,
+		return err_host(err, 0,
 				"hostfwd: %s port %u of %s is taken: choose another, or 0 for any "
 				"that is free",
 				f->udp ? "udp" : "tcp", port, addr);
