@@ -734,6 +734,50 @@ START_TEST(all_that_fits_is_out)
 	ck_assert_uint_eq(drv_status(&b.d), 0x0f);
 }
 
+/* From any byte of a part to any other, over pieces that are not neighbours, and no further. */
+START_TEST(copies_begin_and_end_anywhere)
+{
+	enum { LEN = 12 };
+	uint8_t mem[32], flat[LEN], buf[LEN + 4];
+	/* Readable, then writable: the same three pieces. */
+	struct iovec iov[] = { { mem + 20, 3 }, { mem + 16, 1 }, { mem + 4, 8 },
+			       { mem + 20, 3 }, { mem + 16, 1 }, { mem + 4, 8 } };
+	struct vq_chain c = { .iov = iov, .out_nr = 3, .in_nr = 3, .out_len = LEN, .in_len = LEN };
+
+	for (uint64_t off = 0; off <= LEN + 1; off++) {
+		for (uint64_t len = 0; len <= LEN + 1; len++) {
+			uint64_t want = off < LEN ? MIN(len, LEN - off) : 0;
+
+			for (unsigned int i = 0; i < sizeof(mem); i++)
+				mem[i] = (uint8_t)(100 + i);
+			memcpy(flat, mem + 20, 3);
+			memcpy(flat + 3, mem + 16, 1);
+			memcpy(flat + 4, mem + 4, 8);
+			memset(buf, 1, sizeof(buf));
+			ck_assert_uint_eq(vq_copy_out(&c, off, buf, len), want);
+			ck_assert(want == 0 || !memcmp(buf, flat + off, want));
+			ck_assert_uint_eq(buf[want], 1);
+			ck_assert_uint_eq(vq_copy_in(&c, off, buf + LEN, 0), 0);
+			memset(buf, 7, sizeof(buf));
+			ck_assert_uint_eq(vq_copy_in(&c, off, buf, len), want);
+			for (unsigned int i = 0; i < sizeof(mem); i++) {
+				uint64_t at = i >= 20 && i < 23  ? i - 20
+					      : i == 16          ? 3
+					      : i >= 4 && i < 12 ? i
+								 : UINT64_MAX;
+				bool in = at >= off && at - off < want;
+
+				ck_assert_uint_eq(mem[i], in ? 7 : 100 + i);
+			}
+		}
+	}
+}
+
+static void add_alone(TCase *tc)
+{
+	tcase_add_test(tc, copies_begin_and_end_anywhere);
+}
+
 static void add(TCase *tc)
 {
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -767,4 +811,4 @@ static void add(TCase *tc)
 	tcase_add_test(tc, all_that_fits_is_out);
 }
 
-TRANSPORTS_SUITE("virtio-queue", add, NULL, on_core, on_pci, on_pci_armed)
+TRANSPORTS_SUITE("virtio-queue", add, add_alone, on_core, on_pci, on_pci_armed)
