@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 """Disks: what a killed lkvm leaves in the image, images that many share, and images that go wrong under a guest."""
-import concurrent.futures
 import hashlib
 import os
 import random
@@ -13,7 +12,7 @@ import tempfile
 import time
 
 import inputs
-from harness import LAST_LINE, Skipped, check, proc_facts, table, tail, test
+from harness import Skipped, check, proc_facts, table, tail, test
 
 SECTOR = 512
 LONG = bool(os.environ.get("LKVM_TEST_LONG"))
