@@ -170,7 +170,8 @@ static bool run_inline(struct raw_channel *rc, struct blk_request *r)
 	struct blk_file *f = &rc->raw->file;
 	struct blk_io io;
 
-	if (rc->raw->tuning.no_inline || (r->step & BLK_STEP_BLOCKS) || blk_step_rest(r) > INLINE_MAX)
+	if (rc->raw->tuning.no_inline || (r->step & BLK_STEP_BLOCKS) ||
+	    blk_step_rest(r) > INLINE_MAX)
 		return false;
 	if (f->memory) {
 		describe(r, &io);

@@ -5,7 +5,7 @@
  * A line "begin NAME" of its output is answered with a line on its stdin, once the counters are read; after
  * "end NAME REQUESTS NS" they are read again, and this is printed:
  *	NAME REQUESTS NS POLLER_NS POLLER_SLEEPS VMM_NS [NUMBER...]
- * CPU time and voluntary sleeps of the threads that are no vCPU, CPU time of all threads less that of the guest (by
+ * CPU time and voluntary sleeps of the threads that are no vCPU (sleeps: of those that still run), CPU time of all threads less that of the guest (by
  * the kernel's ticks), and by how much the number in each -f FILE has grown. It is killed at a line "done".
  *	-t SECONDS    give up after this time (120)
  *	-f FILE       a file with a number (a KVM counter)
@@ -133,10 +133,11 @@ static void add_thread(struct phases *p, const char *task, int vcpu, int64_t *nu
 	char path[300];
 
 	(void)p;
-	if (vcpu >= 0)
+	if (vcpu >= 0) {
+		snprintf(path, sizeof(path), "%s/schedstat", task);
+		numbers[POLLER_NS] -= read_number(path, "");
 		return;
-	snprintf(path, sizeof(path), "%s/schedstat", task);
-	numbers[POLLER_NS] += read_number(path, "");
+	}
 	snprintf(path, sizeof(path), "%s/status", task);
 	numbers[POLLER_SLEEPS] += read_number(path, "voluntary_ctxt_switches:");
 }
@@ -171,6 +172,11 @@ static void read_numbers(struct phases *p, int64_t numbers[NUMBERS_MAX])
 	for (unsigned int i = 0; i < p->files_nr; i++)
 		numbers[FILES + i] = read_number(p->files[i], "");
 	numbers[VMM_NS] = read_vmm_ns(p->pid);
+	/* All threads, also those that have ended, less the vCPUs'. */
+	struct timespec ts;
+	clockid_t clock;
+	if (!clock_getcpuclockid(p->pid, &clock) && !clock_gettime(clock, &ts))
+		numbers[POLLER_NS] = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 	each_thread(p, add_thread, numbers);
 }
 
