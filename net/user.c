@@ -6,7 +6,6 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <net/ethernet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +15,7 @@
 #include <lkvm/net/user.h>
 #include <lkvm/util.h>
 
+#include "user-check.h"
 #include "user-fds.h"
 #include "user-lib.h"
 
@@ -362,62 +362,6 @@ static void user_port_watch(struct net_port *port, unsigned int watch)
 	announce(u);
 }
 
-/* --- frames from the guest --- */
-
-enum verdict { FRAME_BAD, FRAME_OK, FRAME_MAY_CONNECT };
-
-/* TCP makes a socket of a SYN alone. */
-static enum verdict check_tcp(const uint8_t *tcp, size_t len)
-{
-	return len >= 20 && !(tcp[13] & 0x02) ? FRAME_OK : FRAME_MAY_CONNECT;
-}
-
-/*
- * No fragments: libslirp's reassembly has let guests write to its process's memory more than once, and that of
- * 4.7 does it yet.
- */
-static enum verdict check_ipv4(const uint8_t *ip, size_t len)
-{
-	size_t header = len ? 4 * (ip[0] & 15u) : 0;
-
-	if (len < 20 || ip[0] >> 4 != 4 || !range_ok(20, header - 20, len))
-		return FRAME_BAD;
-	size_t total = (size_t)(ip[2] << 8 | ip[3]);
-	/* Reserved, more fragments, offset. */
-	if (!range_ok(header, total - header, len) || (ip[6] & 0xbf) || ip[7])
-		return FRAME_BAD;
-	return ip[9] == IPPROTO_TCP ? check_tcp(ip + header, total - header) : FRAME_MAY_CONNECT;
-}
-
-static enum verdict check_ipv6(const uint8_t *ip, size_t len)
-{
-	if (len < 40 || ip[0] >> 4 != 6)
-		return FRAME_BAD;
-	size_t payload = (size_t)(ip[4] << 8 | ip[5]);
-	if (!range_ok(40, payload, len))
-		return FRAME_BAD;
-	if (ip[6] == IPPROTO_TCP)
-		return check_tcp(ip + 40, payload);
-	/* Neighbours. */
-	return ip[6] == IPPROTO_ICMPV6 ? FRAME_OK : FRAME_MAY_CONNECT;
-}
-
-/* What libslirp is given: whole packets alone. And whether it may make a socket of one. */
-static enum verdict check_frame(const uint8_t *f, size_t len)
-{
-	if (len < NET_ETH_LEN)
-		return FRAME_BAD;
-	switch (f[12] << 8 | f[13]) {
-	case ETHERTYPE_ARP:
-		return FRAME_OK;
-	case ETHERTYPE_IP:
-		return check_ipv4(f + NET_ETH_LEN, len - NET_ETH_LEN);
-	case ETHERTYPE_IPV6:
-		return check_ipv6(f + NET_ETH_LEN, len - NET_ETH_LEN);
-	}
-	return FRAME_BAD;
-}
-
 static int user_send(struct net_port *port, const struct iovec *iov, unsigned int nr)
 {
 	struct user *u = user_of(port->be);
@@ -430,10 +374,10 @@ static int user_send(struct net_port *port, const struct iovec *iov, unsigned in
 		memcpy(u->in + len, iov[i].iov_base, iov[i].iov_len);
 		len += iov[i].iov_len;
 	}
-	enum verdict verdict = check_frame(u->in, len);
-	if (verdict == FRAME_BAD)
+	enum user_verdict verdict = user_check_frame(u->in, len);
+	if (verdict == USER_FRAME_BAD)
 		return -EINVAL;
-	if (verdict == FRAME_MAY_CONNECT && is_crowded(u)) {
+	if (verdict == USER_FRAME_MAY_CONNECT && is_crowded(u)) {
 		log_guest(
 			u->log, &u->limit,
 			"net user: the guest has %u connections, which is the limit; see ulimit -n",

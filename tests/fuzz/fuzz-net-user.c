@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: net/user.c net/user-fds.c net/user-lib.c net/forward.c util/loop.c util/log.c util/err.c util/util.c
+// LINK: net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c util/loop.c util/log.c util/err.c util/util.c
 /*
  * A hostile guest of the user-mode network, the library included. The input is frames: a byte of flags, a length of two
  * bytes, the frame. They go to this process's own servers on loopback and to nobody else, whatever their addresses say.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: net/user.c net/user-fds.c net/user-lib.c net/forward.c util/loop.c util/log.c util/err.c util/util.c
+// LINK: net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c util/loop.c util/log.c util/err.c util/util.c
 // LIBS: -Wl,--wrap=epoll_wait
 /* The user-mode network, by the library itself: the test is the guest, and what listens on loopback. */
 #include "unit.h"
