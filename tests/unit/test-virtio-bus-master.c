@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c tests/mock/bench.c tests/mock/hostile.c
+// LIBS: -Wl,--wrap=calloc
 /* A device that may not master the bus, and one that is driven through both of its faces. */
 #include "unit.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <lkvm/util.h>
@@ -10,6 +12,14 @@
 #include "../mock/hostile.h"
 
 static struct bench b;
+static bool no_memory;
+
+void *__real_calloc(size_t nr, size_t len);
+void *__wrap_calloc(size_t nr, size_t len);
+void *__wrap_calloc(size_t nr, size_t len)
+{
+	return no_memory ? NULL : __real_calloc(nr, len);
+}
 
 static void setup(void)
 {
@@ -138,6 +148,53 @@ static void try_legacy(struct virtio_device *vd)
 	virtio_legacy_set_pfn(vd, 0);
 }
 
+/* What comes back meanwhile would have no place: the device breaks instead. */
+START_TEST(without_memory_for_what_is_held)
+{
+	for (unsigned int late = 0; late < 2; late++) {
+		bench_prepare(&b, MODERN);
+		if (late) {
+			drv_driver_ok(&b.d);
+			bench_settle(&b);
+		}
+		no_memory = true;
+		virtio_set_bus_master(&b.td.vd, false);
+		if (!late)
+			drv_driver_ok(&b.d);
+		no_memory = false;
+		bench_settle(&b);
+		ck_assert_uint_eq(drv_status(&b.d), 0x4f);
+		virtio_set_bus_master(&b.td.vd, true);
+		bench_up(&b, MODERN);
+		bench_echo(&b, 0);
+	}
+}
+
+/* A queue that does not run holds nothing; one that begins later does. */
+START_TEST(a_queue_that_begins_without_it)
+{
+	bench_up(&b, MODERN_ALL);
+	drv_set_reg(&b.d, 1, DRV_RESET, 1);
+	bench_settle(&b);
+	virtio_set_bus_master(&b.td.vd, false);
+	struct vq_held *held = b.td.vd.vqs[0].held;
+	ck_assert_ptr_nonnull(held);
+	/* The same again is no news. */
+	ck_assert_int_eq(vq_set_bus_master(&b.td.vd.vqs[0], false), 0);
+	ck_assert_ptr_eq(b.td.vd.vqs[0].held, held);
+	ck_assert_ptr_null(b.td.vd.vqs[1].held);
+	ring_make(&b.d, 1, 16);
+	ring_enable(&b.d.rings[1]);
+	bench_settle(&b);
+	ck_assert_ptr_nonnull(b.td.vd.vqs[1].held);
+	publish_and_kick(1);
+	ck_assert_uint_eq(b.td.taken, 0);
+	virtio_set_bus_master(&b.td.vd, true);
+	bench_settle(&b);
+	ck_assert_uint_eq(b.td.taken, 1);
+	ck_assert_ptr_null(b.td.vd.vqs[1].held);
+}
+
 START_TEST(the_first_face_owns_it)
 {
 	ROW("LEG-34", "HD-167");
@@ -195,6 +252,8 @@ UNIT_SUITE("virtio-bus-master", {
 	tcase_add_test(tc, what_comes_back_meanwhile_is_held);
 	tcase_add_test(tc, a_reset_drops_what_is_held);
 	tcase_add_test(tc, toggled_at_any_stage);
+	tcase_add_test(tc, without_memory_for_what_is_held);
+	tcase_add_test(tc, a_queue_that_begins_without_it);
 	tcase_add_test(tc, the_first_face_owns_it);
 	tcase_add_test(tc, the_other_way_round);
 })
