@@ -251,7 +251,7 @@ static void t_pci_ecam(void)
 		if (read8(ECAM + 0x3c) != round)
 			fail("what CFC wrote, ECAM does not read", read8(ECAM + 0x3c));
 		write32(ECAM, 0x12345678); /* read-only */
-		if (read32(ECAM) == 0x12345678 || read32(ECAM + 0x100) || read32(ECAM + 0xffc))
+		if (read32(ECAM) == 0x12345678 || ~read32(ECAM + 0x100) || ~read32(ECAM + 0xffc))
 			fail("configuration space is wrong in round", round);
 		for (uint32_t page = 1; page < 256; page += 51)
 			if (read32(ECAM + page * 4096) != ~0u)

@@ -106,16 +106,21 @@ static void t_overlap(void)
 static void t_overlap_part(void)
 {
 	uint64_t home = dev.bar[bar], table_home = neighbour.bar[neighbour.table.bar];
+	/* Two places in the 32-bit window where nothing else is, as the table cannot leave it. */
+	uint64_t here = (table_home & ~0xfffffull) + 0x100000, there = here + 0x100000;
 
 	/* the lower slot has it, whoever came last */
-	bar_set(&dev, bar, table_home & ~(bar_size(&dev, bar) - 1));
-	vdev_serve(&dev);
-	bar_set(&dev, bar, home);
+	bar_set(&neighbour, neighbour.table.bar, here + 0x1000);
 	vdev_serve(&neighbour);
-	bar_set(&neighbour, neighbour.table.bar, home + 0x1000);
+	bar_set(&dev, bar, here);
+	vdev_serve(&dev);
+	bar_set(&dev, bar, there);
+	vdev_serve(&neighbour);
+	bar_set(&neighbour, neighbour.table.bar, there + 0x1000);
 	vdev_serve(&dev);
 	bar_set(&neighbour, neighbour.table.bar, table_home);
 	vdev_serve(&neighbour);
+	bar_set(&dev, bar, home);
 	if (!bar_read(&neighbour, neighbour.table.bar, MSIX_ENTRY_LEN + 8, 4))
 		fail("the table lost its entry", 0);
 	vdev_serve(&dev);
