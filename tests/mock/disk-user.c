@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lkvm/util.h>
@@ -246,4 +247,17 @@ unsigned int user_fds(void)
 unsigned int user_tasks(void)
 {
 	return count("/proc/self/task");
+}
+
+bool user_tasks_at_most(unsigned int nr)
+{
+	static const struct timespec pause = { .tv_nsec = 1000000 };
+
+	/* A thread that was joined may still be on its way out of the kernel. */
+	for (unsigned int i = 0; i < 20000; i++) {
+		if (user_tasks() <= nr)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
 }

@@ -63,7 +63,8 @@ void user_chaos(struct disk_user *u, uint8_t *model, const struct user_chaos *c)
 /* The whole disk is as the model says. */
 void user_compare(struct disk_user *u, const uint8_t *model);
 
-unsigned int user_fds(void);   /* open descriptors of this process */
-unsigned int user_tasks(void); /* its threads */
+unsigned int user_fds(void);              /* open descriptors of this process */
+unsigned int user_tasks(void);            /* its threads */
+bool user_tasks_at_most(unsigned int nr); /* soon: waits for those that end */
 
 #endif
