@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#include <errno.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <lkvm/kvm.h>
 #include <lkvm/log.h>
@@ -17,49 +15,30 @@
 #define READS_WORTH_A_SLOT 16
 #define SLOT_LEN           (ECAM_FUNCTIONS_NR * ECAM_FUNCTION_LEN)
 
-/* What absent functions read as: the pages of one slot, which all slots share. */
-static int absent_fd(void)
+/*
+ * The bus up to its last device: as config_read() has it, with zeros for the configuration of the functions that are
+ * there. Reads beyond trap; a guest makes one for each slot.
+ */
+static uint8_t *map_bus(const struct pci *pci, size_t len)
 {
-	uint8_t ones[ECAM_FUNCTION_LEN];
-	int fd = memfd_create("lkvm-pci-absent", MFD_CLOEXEC);
-	int ret = fd < 0 ? -errno : 0;
+	uint8_t *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	memset(ones, 0xff, sizeof(ones));
-	for (unsigned int i = 0; !ret && i < ECAM_FUNCTIONS_NR; i++)
-		ret = util_write_all(fd, ones, sizeof(ones));
-	if (ret && fd >= 0)
-		close(fd);
-	return ret ? ret : fd;
-}
-
-static int map_slot(uint8_t *at, int fd, bool present)
-{
-	if (mmap(at, SLOT_LEN, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-		return -errno;
-	if (present && mmap(at, ECAM_FUNCTION_LEN, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-		return -errno;
-	/* As config_read() has it. */
-	if (present)
-		memset(at + PCI_CONFIG_LEN, 0xff, ECAM_FUNCTION_LEN - PCI_CONFIG_LEN);
-	return 0;
-}
-
-/* The whole bus, with zeros for the configuration of the functions that are there. */
-static uint8_t *map_bus(const struct pci *pci)
-{
-	int fd = absent_fd();
-
-	if (fd < 0)
+	if (map == MAP_FAILED)
 		return NULL;
-	uint8_t *map = mmap(NULL, ECAM_LEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int ret = map == MAP_FAILED ? -ENOMEM : 0;
-	for (unsigned int i = 0; !ret && i < PCI_SLOTS_NR; i++)
-		ret = map_slot(map + i * SLOT_LEN, fd, pci->devices[i]);
-	close(fd);
-	if (ret && map != MAP_FAILED)
-		munmap(map, ECAM_LEN);
-	return ret ? NULL : map;
+	memset(map, 0xff, len);
+	for (unsigned int i = 0; i < PCI_SLOTS_NR; i++)
+		if (pci->devices[i])
+			memset(map + i * SLOT_LEN, 0, PCI_CONFIG_LEN);
+	return map;
+}
+
+static size_t bus_len(const struct pci *pci)
+{
+	unsigned int nr = PCI_SLOTS_NR;
+
+	while (!pci->devices[nr - 1])
+		nr--; /* slot 0 has the host bridge */
+	return nr * SLOT_LEN;
 }
 
 /* pci_intx_set() writes Interrupt Status under this lock alone. */
@@ -75,14 +54,15 @@ static void make_slot(struct pci *pci)
 {
 	struct err err = ERR_INIT;
 
-	pci->ecam_map = map_bus(pci);
+	pci->ecam_map_len = bus_len(pci);
+	pci->ecam_map = map_bus(pci, pci->ecam_map_len);
 	if (!pci->ecam_map)
 		return;
 	for (unsigned int i = 0; i < PCI_SLOTS_NR; i++)
 		if (pci->devices[i])
 			move_config(pci, pci->devices[i], pci->ecam_map + i * SLOT_LEN);
-	pci->ecam_slot = kvm_add_memory(pci->kvm, pci->cfg.ecam_gpa, ECAM_LEN, pci->ecam_map, true,
-					&err);
+	pci->ecam_slot = kvm_add_memory(pci->kvm, pci->cfg.ecam_gpa, pci->ecam_map_len,
+					pci->ecam_map, true, &err);
 	if (pci->ecam_slot < 0)
 		log_debug(pci->log, "reading PCI configuration space costs exits: %s", err.msg);
 }
@@ -119,6 +99,6 @@ void pci_ecam_release(struct pci *pci)
 {
 	drop_slot(pci);
 	if (pci->ecam_map)
-		munmap(pci->ecam_map, ECAM_LEN);
+		munmap(pci->ecam_map, pci->ecam_map_len);
 	pci->ecam_map = NULL;
 }

@@ -173,6 +173,7 @@ struct pci {
 	struct bus_region conf1, ecam;
 	uint32_t ecam_reads; /* trapped ones; enough of them are worth a memory slot */
 	uint8_t *ecam_map;   /* the bus's configuration space as memory; NULL: it traps */
+	size_t ecam_map_len; /* up to the last device */
 	int ecam_slot;       /* KVM's, -1: none */
 	bool ecam_window; /* an access window was used: reads have effects, so they trap for good */
 };

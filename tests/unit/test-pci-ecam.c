@@ -10,8 +10,9 @@
 #include "pci-hw.h"
 #include "unit.h"
 
-#define READS 16 /* trapped ones until the slot is made */
-#define LEN   0x100000u
+#define READS 16       /* trapped ones until the slot is made */
+#define LEN   0x18000u /* up to slot 2 */
+#define BUS   0x100000u
 
 static struct func f, g;
 static struct kvm kvm;
@@ -93,7 +94,36 @@ START_TEST(the_slot_holds_what_an_exit_would_give)
 	}
 	ck_assert_uint_eq(get_le32(fake_slot.host + 0x8000), 0x10421af4);
 	ck_assert_uint_eq(get_le32(fake_slot.host + 0x9000), ONES);
-	ck_assert_uint_eq(get_le32(fake_slot.host + 3 * 0x8000), ONES);
+	for (uint32_t off = LEN; off < BUS; off += 4096)
+		ck_assert_uint_eq(read_ecam(off, 4), ONES); /* traps */
+}
+END_TEST
+
+START_TEST(the_slot_ends_with_the_last_device)
+{
+	static struct func others[PCI_SLOTS_NR - 3];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(others); i++) {
+		func_init(&others[i]);
+		func_add(&others[i]);
+	}
+	read_often();
+	ck_assert_uint_eq(fake_slot.size, BUS);
+	ck_assert_uint_eq(get_le32(fake_slot.host + BUS - 0x8000), read_ecam(BUS - 0x8000, 4));
+	for (unsigned int i = 0; i < ARRAY_SIZE(others); i++)
+		func_remove(&others[i]);
+}
+END_TEST
+
+START_TEST(without_devices_the_slot_is_the_host_bridge)
+{
+	teardown();
+	pci_hw_init(&pci_hw_config);
+	read_often();
+	ck_assert_uint_eq(fake_slot.size, 0x8000);
+	ck_assert_uint_eq(get_le32(fake_slot.host), read_ecam(0, 4));
+	pci_hw_release();
+	setup();
 }
 END_TEST
 
@@ -342,6 +372,8 @@ UNIT_SUITE("pci-ecam", {
 	tcase_add_test(tc, enough_reads_make_a_slot);
 	tcase_add_test(tc, without_kvm_there_is_no_slot);
 	tcase_add_test(tc, the_slot_holds_what_an_exit_would_give);
+	tcase_add_test(tc, the_slot_ends_with_the_last_device);
+	tcase_add_test(tc, without_devices_the_slot_is_the_host_bridge);
 	tcase_add_test(tc, nothing_stays_mapped);
 	tcase_add_test(tc, writes_show_in_the_slot);
 	tcase_add_loop_test(tc, the_window_ends_the_slot_for_good, 0, 16);
