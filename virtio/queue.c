@@ -257,8 +257,6 @@ static struct vring_desc fetch(const struct walk *w, uint32_t index)
 /* Returns whether another descriptor follows. */
 static int add_buffer(struct walk *w, const struct vring_desc *d)
 {
-	unsigned int nr = w->iovs_nr;
-
 	/* 2.7.4.2: readable parts come first. */
 	if (d->flags & DESC_F_WRITE) {
 		if (!w->writable)
@@ -277,12 +275,10 @@ static int add_buffer(struct walk *w, const struct vring_desc *d)
 	}
 	/* 32 bits count its bytes (2.7.5.2). */
 	if (d->len > UINT32_MAX - w->bytes || w->unusable ||
-	    gmem_map(w->gm, d->addr, d->len, w->chain->iov, &nr, w->chain->iov_max)) {
+	    gmem_map(w->gm, d->addr, d->len, w->chain->iov, &w->iovs_nr, w->chain->iov_max))
 		w->unusable = true;
-	} else {
-		w->iovs_nr = nr;
+	else
 		w->bytes += d->len;
-	}
 	return d->flags & DESC_F_NEXT ? WALK_ON : WALK_END;
 }
 
@@ -408,14 +404,15 @@ int vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 	return 0;
 }
 
-static void put_used(struct virtqueue *vq, const struct vq_held *h)
+static inline void put_used(struct virtqueue *vq, uint16_t head, uint32_t len, uint8_t *at,
+			    uint8_t status)
 {
 	struct vring_used_elem *e = &vq->used->ring[vq->next_used & (vq->size - 1)];
 
-	if (h->at)
-		gmem_copy(h->at, &h->status, 1);
-	__atomic_store_n(&e->id, htole32(h->head), __ATOMIC_RELAXED);
-	__atomic_store_n(&e->len, htole32(h->len), __ATOMIC_RELAXED);
+	if (at)
+		gmem_copy(at, &status, 1);
+	__atomic_store_n(&e->id, htole32(head), __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
 	vq->next_used++;
 }
 
@@ -430,7 +427,8 @@ int vq_set_bus_master(struct virtqueue *vq, bool on)
 	if (on) {
 		vq->bus_master = true;
 		for (uint32_t i = 0; i < vq->held_nr && is_served(vq); i++)
-			put_used(vq, &vq->held[i]);
+			put_used(vq, vq->held[i].head, vq->held[i].len, vq->held[i].at,
+				 vq->held[i].status);
 		drop_held(vq);
 		return 0;
 	}
@@ -445,25 +443,31 @@ bool vq_is_live(const struct virtqueue *vq, const struct vq_chain *chain)
 	return chain->epoch == vq->epoch && is_served(vq);
 }
 
+static inline void push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len,
+			uint8_t *at, uint8_t status)
+{
+	if (!vq_is_live(vq, chain))
+		;
+	else if (vq->bus_master)
+		put_used(vq, chain->head, len, at, status);
+	else
+		vq->held[vq->held_nr++] = (struct vq_held){
+			.head = chain->head, .len = len, .at = at, .status = status
+		};
+	/* Release: whoever sees 0 (a reset) also sees that guest memory is left alone from here on. */
+	atomic_fetch_sub_explicit(&vq->in_flight, 1, memory_order_release);
+	virtio_drain_one(vq->vd);
+}
+
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len)
 {
-	vq_push_status(vq, chain, len, NULL, 0);
+	push(vq, chain, len, NULL, 0);
 }
 
 void vq_push_status(struct virtqueue *vq, const struct vq_chain *chain, uint32_t len, uint8_t *at,
 		    uint8_t status)
 {
-	struct vq_held h = { .head = chain->head, .len = len, .at = at, .status = status };
-
-	if (!vq_is_live(vq, chain))
-		;
-	else if (vq->bus_master)
-		put_used(vq, &h);
-	else
-		vq->held[vq->held_nr++] = h;
-	/* Release: whoever sees 0 (a reset) also sees that guest memory is left alone from here on. */
-	atomic_fetch_sub_explicit(&vq->in_flight, 1, memory_order_release);
-	virtio_drain_one(vq->vd);
+	push(vq, chain, len, at, status);
 }
 
 /* 2.7.10: `event` was passed by the step from `old` to `new`. All wrap at 2^16. */
