@@ -442,6 +442,7 @@ static int run_with_result(struct run *run, int *end_signal)
 	int status = report(run, &v, ret ? NULL : &res);
 	if (!ret && res.stop.reason == STOP_SIGNAL && status == v.status)
 		*end_signal = (int)res.stop.value;
+	machine_result_release(&res);
 	return status;
 }
 

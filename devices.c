@@ -7,6 +7,7 @@
 #include <lkvm/arch.h>
 #include <lkvm/config.h>
 #include <lkvm/devices.h>
+#include <lkvm/json.h>
 #include <lkvm/poller.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio/transport-pci.h>
@@ -189,6 +190,25 @@ uint64_t devices_requests(const struct devices *devs)
 	return n;
 }
 
+/* As deep as result-json.c puts it. NULL: nothing, or no memory for it. */
+static char *own_stats(const struct device *d)
+{
+	struct json j = { .depth = 4 };
+	char *text = NULL;
+	size_t len;
+
+	if (!d->vd || !d->spec->type->stats)
+		return NULL;
+	j.out = open_memstream(&text, &len);
+	if (!j.out)
+		return NULL;
+	fputc('{', j.out);
+	d->spec->type->stats(d->vd, &j);
+	json_close(&j, '}');
+	fclose(j.out);
+	return text;
+}
+
 unsigned int devices_add_stats(const struct devices *devs, struct device_stats *stats,
 			       unsigned int max)
 {
@@ -200,6 +220,8 @@ unsigned int devices_add_stats(const struct devices *devs, struct device_stats *
 		stats[i].name = d->spec->type->option;
 		stats[i].slot = d->vp.pd.slot;
 		stats[i].requests += device_requests(d);
+		free(stats[i].own);
+		stats[i].own = own_stats(d);
 	}
 	return nr;
 }

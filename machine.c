@@ -401,6 +401,13 @@ static void count_vm(struct machine *m, struct machine_result *res)
 	res->devices_nr = devices_add_stats(vm->devices, res->devices, MACHINE_DEVICES_MAX);
 }
 
+void machine_result_release(struct machine_result *res)
+{
+	for (unsigned int i = 0; i < res->devices_nr; i++)
+		free(res->devices[i].own);
+	res->devices_nr = 0;
+}
+
 static void log_exits(struct machine *m, const struct machine_result *res)
 {
 	uint64_t total = 0;

@@ -94,6 +94,8 @@ static void put_counters(struct json *j, const struct machine_result *res)
 		json_string(j, "device", res->devices[i].name);
 		json_number(j, "slot", res->devices[i].slot);
 		json_number(j, "requests", res->devices[i].requests);
+		if (res->devices[i].own)
+			json_raw(j, "detail", res->devices[i].own);
 		json_close(j, '}');
 	}
 	json_close(j, ']');

@@ -287,6 +287,7 @@ static void adopt(struct pcap *p, struct net_backend *inner)
 {
 	p->inner = inner;
 	inner->priv = p;
+	p->be.forwards = inner->forwards;
 	inner->on_carrier = on_carrier;
 	for (unsigned int i = 0; i < NET_PORTS_MAX; i++) {
 		p->be.ports[i].be = &p->be;

@@ -590,6 +590,7 @@ int net_user_open(struct net_backend **be, const struct net_user_opts *o, const 
 		return err_host(err, ENOMEM, "no memory for a network");
 	u->be.ops = &user_ops;
 	u->be.ports[0].be = &u->be;
+	u->be.forwards = &u->forwards;
 	u->log = log;
 	u->timer.fn = on_timer;
 	u->work.fn = on_work;
@@ -606,9 +607,4 @@ int net_user_open(struct net_backend **be, const struct net_user_opts *o, const 
 	}
 	*be = &u->be;
 	return 0;
-}
-
-const struct net_forwards *net_user_forwards(const struct net_backend *be)
-{
-	return &user_of(be)->forwards;
 }

@@ -103,3 +103,9 @@ void json_null(struct json *j, const char *key)
 	put_key(j, key);
 	fputs("null", j->out);
 }
+
+void json_raw(struct json *j, const char *key, const char *value)
+{
+	put_key(j, key);
+	fputs(value, j->out);
+}

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* The option --network: a packet backend (net/) behind a virtio network device. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include <lkvm/json.h>
+#include <lkvm/net/forward.h>
 #include <lkvm/net/passt.h>
 #include <lkvm/net/pcap.h>
 #include <lkvm/net/socket.h>
@@ -335,6 +338,53 @@ static int network_make(struct virtio_device **out, const void *opts,
 	return 0;
 }
 
+static void put_count(struct json *j, const char *key, const struct virtio_net_count *c)
+{
+	json_open(j, key, '{');
+	json_number(j, "packets", atomic_load_explicit(&c->packets, memory_order_relaxed));
+	json_number(j, "bytes", atomic_load_explicit(&c->bytes, memory_order_relaxed));
+	json_number(j, "dropped", atomic_load_explicit(&c->dropped, memory_order_relaxed));
+	json_number(j, "filtered", atomic_load_explicit(&c->filtered, memory_order_relaxed));
+	json_number(j, "errors", atomic_load_explicit(&c->errors, memory_order_relaxed));
+	json_close(j, '}');
+}
+
+static void put_forward(struct json *j, const struct net_forward *f)
+{
+	char host[INET6_ADDRSTRLEN], guest[INET6_ADDRSTRLEN];
+	bool by_dhcp = f->guest.sa.sa_family == AF_INET && !f->guest.in.sin_addr.s_addr;
+
+	net_addr_text(&f->host, host, sizeof(host));
+	net_addr_text(&f->guest, guest, sizeof(guest));
+	json_open(j, NULL, '{');
+	json_string(j, "protocol", f->udp ? "udp" : "tcp");
+	json_string(j, "host", host);
+	json_number(j, "port", net_addr_port(&f->host));
+	json_string(j, "guest", by_dhcp ? NULL : guest);
+	json_number(j, "guest_port", net_addr_port(&f->guest));
+	json_close(j, '}');
+}
+
+static void network_stats(const struct virtio_device *vd, struct json *j)
+{
+	const struct virtio_net *n = vd->priv;
+	const struct net_forwards *forwards = n->be->forwards;
+
+	/* What the kernel moves it does not count for us. */
+	json_open(j, "queues", '[');
+	for (unsigned int i = 0; !n->vhost && i < n->pairs_max; i++) {
+		json_open(j, NULL, '{');
+		put_count(j, "rx", &n->pair[i].rx_count);
+		put_count(j, "tx", &n->pair[i].tx_count);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+	json_open(j, "forwards", '[');
+	for (unsigned int i = 0; forwards && i < forwards->nr; i++)
+		put_forward(j, &forwards->list[i]);
+	json_close(j, ']');
+}
+
 const struct virtio_type virtio_net_type = {
 	.option = "network",
 	.letter = 'n',
@@ -346,5 +396,6 @@ const struct virtio_type virtio_net_type = {
 	.defaults = network_defaults,
 	.check = network_check,
 	.make = network_make,
+	.stats = network_stats,
 	.destroy = network_destroy,
 };

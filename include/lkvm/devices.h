@@ -35,8 +35,12 @@ struct device_stats {
 	const char *name; /* the type's option */
 	unsigned int slot;
 	uint64_t requests; /* taken from its queues */
+	char *own; /* what its type has to say (struct virtio_type), a JSON object; heap; NULL: nothing */
 };
-/* Adds to `stats`, an entry for each device in the order of the config; returns how many there are, at most `max`. */
+/*
+ * Adds to `stats`, an entry for each device in the order of the config; returns how many there are, at most `max`. What
+ * a type says is replaced.
+ */
 unsigned int devices_add_stats(const struct devices *devs, struct device_stats *stats,
 			       unsigned int max);
 

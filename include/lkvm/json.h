@@ -22,5 +22,7 @@ void json_close(struct json *j, char bracket);                    /* '}' or ']' 
 void json_string(struct json *j, const char *key, const char *s); /* NULL: null */
 void json_number(struct json *j, const char *key, uint64_t v);
 void json_null(struct json *j, const char *key);
+/* `value` is JSON already. */
+void json_raw(struct json *j, const char *key, const char *value);
 
 #endif

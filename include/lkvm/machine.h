@@ -58,6 +58,8 @@ void machine_free(struct machine *m);
  */
 int machine_run(struct machine *m, struct machine_result *res, FILE *report, struct err *err);
 
+void machine_result_release(struct machine_result *res);
+
 /* Builds the VM, prints what it consists of, and takes it apart. */
 int machine_describe(struct machine *m, FILE *out, struct err *err);
 

@@ -5,7 +5,7 @@
 // LINK: devices.c ioeventfd.c util/poller.c bus.c pci.c pci-bar.c pci-ecam.c pci-irq.c gmem.c
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
 // LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
-// LINK: util/loop.c util/log.c util/err.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
+// LINK: util/loop.c util/log.c util/err.c util/options.c util/json.c util/option-types.c util/option-keys.c util/nearest.c
 // LINK: tests/mock/clock.c tests/mock/arena.c tests/mock/ring.c tests/mock/driver.c tests/mock/core.c tests/mock/testdev.c
 // LINK: tests/mock/bench.c tests/mock/fake-kvm.c irq-route.c tests/mock/pci.c tests/mock/pci-driver.c
 /* The devices of a machine: the order in which they come and go, their threads, and what is undone when one fails. */
@@ -22,6 +22,7 @@
 #include <lkvm/arch.h>
 #include <lkvm/config.h>
 #include <lkvm/devices.h>
+#include <lkvm/json.h>
 #include <lkvm/util.h>
 
 #include "../mock/bench.h"
@@ -100,10 +101,18 @@ static void fake_destroy(struct virtio_device *vd)
 	free(td);
 }
 
+/* The third has nothing to say. */
+static void fake_stats(const struct virtio_device *vd, struct json *j)
+{
+	if (vd->priv != fake.td[2])
+		json_string(j, "is", vd->priv == fake.td[0] ? "first" : "second");
+}
+
 static const struct virtio_type fake_type = {
 	.option = "fake",
 	.help = "a device",
 	.make = fake_make,
+	.stats = fake_stats,
 	.destroy = fake_destroy,
 };
 
@@ -269,6 +278,39 @@ START_TEST(none_is_asked_for)
 }
 
 /* --- threads --- */
+
+/* What a type says is of the machine that runs, and replaced; requests add up. */
+START_TEST(what_the_result_has)
+{
+	struct device_stats stats[DEVS_MAX] = { 0 };
+	struct drv d;
+
+	fake.absent = 1 << 3;
+	for (unsigned int i = 0; i < 4; i++)
+		add(NULL);
+	must_make();
+	for (unsigned int round = 1; round <= 2; round++) {
+		ck_assert_uint_eq(devices_add_stats(devs, stats, 2), 2);
+		ck_assert_uint_eq(devices_add_stats(devs, stats + 4, DEVS_MAX), 4);
+		ck_assert_str_eq(stats[1].own, "{\n        \"is\": \"second\"\n      }");
+	}
+	ck_assert_str_eq(stats[4].name, "fake");
+	ck_assert_uint_eq(stats[5].slot, 2);
+	ck_assert_ptr_nonnull(strstr(stats[4].own, "first"));
+	ck_assert_str_eq(stats[6].own, "{}");
+	ck_assert_ptr_null(stats[7].own);
+	drive(&d, 1);
+	ask(&d);
+	ck_assert(answered(&d));
+	ring_free(&d.rings[0]);
+	devices_add_stats(devs, stats, 2);
+	devices_add_stats(devs, stats, 2);
+	ck_assert_uint_eq(stats[1].requests, 2);
+	ck_assert_uint_eq(stats[0].requests, 0);
+	for (unsigned int i = 0; i < DEVS_MAX; i++)
+		free(stats[i].own);
+}
+END_TEST
 
 START_TEST(a_thread_of_its_own)
 {
@@ -520,6 +562,7 @@ UNIT_SUITE("devices", {
 	tcase_add_loop_test(tc, auto_doorbells_are_what_the_host_prefers, 0, 2);
 	tcase_add_test(tc, each_works);
 	tcase_add_test(tc, none_is_asked_for);
+	tcase_add_test(tc, what_the_result_has);
 	tcase_add_test(tc, a_thread_of_its_own);
 	tcase_add_test(tc, shared_and_spread_threads);
 	tcase_add_test(tc, too_many_threads_in_a_list);

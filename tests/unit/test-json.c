@@ -66,6 +66,7 @@ START_TEST(a_document)
 	json_string(&j, NULL, "a");
 	json_open(&j, NULL, '{');
 	json_null(&j, "k\"");
+	json_raw(&j, "raw", "{\"a\": 1}");
 	json_close(&j, '}');
 	json_close(&j, ']');
 	json_close(&j, '}');
@@ -77,7 +78,8 @@ START_TEST(a_document)
 			      "  \"list\": [\n"
 			      "    \"a\",\n"
 			      "    {\n"
-			      "      \"k\\\"\": null\n"
+			      "      \"k\\\"\": null,\n"
+			      "      \"raw\": {\"a\": 1}\n"
 			      "    }\n"
 			      "  ]\n"
 			      "}\n");

@@ -346,7 +346,7 @@ START_TEST(connects_to_the_host_by_tcp)
 /* The port that was chosen is told, in the log and to who asks. */
 static unsigned int told_port(void)
 {
-	const struct net_forwards *fw = net_user_forwards(be);
+	const struct net_forwards *fw = be->forwards;
 	unsigned int number = net_addr_port(&fw->list[0].host);
 	char line[128];
 
@@ -389,7 +389,7 @@ START_TEST(lets_the_host_in)
 	ck_assert_int_eq(recv(fd, text, 5, 0), 5);
 	ck_assert_str_eq(text, "world");
 	/* It ends with the connection open, and another that nobody has answered. */
-	int second = dial(net_addr_port(&net_user_forwards(be)->list[0].host));
+	int second = dial(net_addr_port(&be->forwards->list[0].host));
 	turn();
 	shut();
 	ck_assert_int_eq(recv(fd, text, 5, 0), 0);
@@ -413,7 +413,7 @@ START_TEST(forwards_of_all_kinds)
 	int fds[8];
 
 	open_it(&(struct net_user_opts){ .hostfwd = forwards[_i] });
-	const struct net_forwards *fw = net_user_forwards(be);
+	const struct net_forwards *fw = be->forwards;
 	for (unsigned int i = 0; i < fw->nr; i++) {
 		const struct net_forward *f = &fw->list[i];
 
@@ -534,7 +534,7 @@ START_TEST(leaves_descriptors_for_others)
 	ck_assert_int_eq(transmit(echo_request()), -EMFILE);
 	say(arp_request(2));
 	say(tcp_segment(4001, listens, 1001, seq, TCP_ACK, "question", 8));
-	int conn = accept_soon(tcp), in = dial(net_addr_port(&net_user_forwards(be)->list[0].host));
+	int conn = accept_soon(tcp), in = dial(net_addr_port(&be->forwards->list[0].host));
 	ck_assert_int_eq(write(conn, "answer", 6), 6);
 	ck_assert_ptr_nonnull(hear(is_data, 5000));
 	ck_assert_ptr_null(hear(is_syn, 20));

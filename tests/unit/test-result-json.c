@@ -45,6 +45,7 @@ static void has(const char *json, const char *part)
 
 START_TEST(all_of_a_run)
 {
+	char own[] = "{\n        \"is\": 7\n      }";
 	struct machine_result res = {
 		.stop = { .reason = STOP_PANIC, .detail = "Kernel panic - not syncing: x" },
 		.times = { .first_exit = 1001, .first_byte = 1500, .end = 9000 },
@@ -55,8 +56,9 @@ START_TEST(all_of_a_run)
 					.frames = { "f", "g" },
 					.frames_nr = 2 } },
 		.exits = { [KVM_EXIT_IO] = 5 },
-		.devices = { { .name = "rng", .slot = 1, .requests = 3 } },
-		.devices_nr = 1,
+		.devices = { { .name = "rng", .slot = 1, .requests = 3 },
+			     { .name = "fake", .slot = 2, .own = own } },
+		.devices_nr = 2,
 		.restarts = 4,
 		.console_dropped = 6,
 	};
@@ -83,7 +85,8 @@ START_TEST(all_of_a_run)
 	has(json, "\"end\": 8000\n");
 	has(json, "\"restarts\": 4");
 	has(json, "\"exits\": {\n    \"IO\": 5\n  }");
-	has(json, "\"device\": \"rng\",\n      \"slot\": 1,\n      \"requests\": 3");
+	has(json, "\"device\": \"rng\",\n      \"slot\": 1,\n      \"requests\": 3\n    },");
+	has(json, "\"requests\": 0,\n      \"detail\": {\n        \"is\": 7\n      }\n    }\n  ]");
 	has(json, "\"run\",\n    \"-k\",\n    \"a \\\"kernel\\\"\"");
 	has(json, "\"cwd\": \"/");
 	free(json);

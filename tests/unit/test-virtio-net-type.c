@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
-// LINK: util/options.c util/option-types.c util/option-keys.c util/nearest.c util/loop.c util/log.c util/err.c util/util.c util/thread.c
+// LINK: util/options.c util/json.c util/option-types.c util/option-keys.c util/nearest.c util/loop.c util/log.c util/err.c util/util.c util/thread.c
 /* The option --network: what it takes, and what it makes of it. */
 #include "unit.h"
 
@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include <lkvm/gmem.h>
+#include <lkvm/json.h>
 #include <lkvm/log.h>
+#include <lkvm/net/forward.h>
 #include <lkvm/util.h>
 #include <lkvm/virtio/net-type.h>
 #include <lkvm/virtio/net.h>
@@ -201,6 +203,60 @@ START_TEST(user_mode_and_a_record)
 	unlink(file);
 }
 
+START_TEST(what_the_result_has)
+{
+	static const char want[] =
+		"{\"queues\": [{\"rx\": {\"packets\": 1,\"bytes\": 2,\"dropped\": 3,"
+		"\"filtered\": 4,\"errors\": 5},\"tx\": {\"packets\": 6,\"bytes\": 7,"
+		"\"dropped\": 8,\"filtered\": 0,\"errors\": 9}}],\"forwards\": "
+		"[{\"protocol\": \"tcp\",\"host\": \"127.0.0.1\",\"port\": 8022,"
+		"\"guest\": null,\"guest_port\": 22},{\"protocol\": \"udp\","
+		"\"host\": \"::1\",\"port\": 53,\"guest\": \"fec0::15\","
+		"\"guest_port\": 5353}]}";
+	struct virtio_net *n = serve("", NULL, 0);
+	struct net_forwards forwards;
+	char got[1024], *json = NULL;
+	size_t len, at = 0;
+
+	ck_assert_int_eq(
+		net_forwards_parse(&forwards, "tcp::8022-:22+udp:[::1]:53-[fec0::15]:5353", &err),
+		0);
+	n->be->forwards = &forwards;
+	struct virtio_net_count *rx = &n->pair[0].rx_count, *tx = &n->pair[0].tx_count;
+	_Atomic uint64_t *counts[] = { &rx->packets,  &rx->bytes,   &rx->dropped,
+				       &rx->filtered, &rx->errors,  &tx->packets,
+				       &tx->bytes,    &tx->dropped, &tx->errors };
+	for (unsigned int i = 0; i < ARRAY_SIZE(counts); i++)
+		*counts[i] = i + 1;
+	struct json j = { .out = open_memstream(&json, &len) };
+	json_open(&j, NULL, '{');
+	virtio_net_type.stats(&n->vd, &j);
+	json_close(&j, '}');
+	fclose(j.out);
+	/* Without the line breaks and what indents. */
+	for (const char *p = json; *p && at + 1 < sizeof(got); p++)
+		if (*p == '\n')
+			while (p[1] == ' ')
+				p++;
+		else
+			got[at++] = *p;
+	got[at] = 0;
+	ck_assert_str_eq(got, want);
+	free(json);
+	/* The kernel counts what it moves. */
+	n->vhost = true;
+	n->be->forwards = NULL;
+	j = (struct json){ .out = open_memstream(&json, &len) };
+	json_open(&j, NULL, '{');
+	virtio_net_type.stats(&n->vd, &j);
+	json_close(&j, '}');
+	fclose(j.out);
+	ck_assert_str_eq(json, "{\n  \"queues\": [],\n  \"forwards\": []\n}\n");
+	free(json);
+	n->vhost = false;
+	destroy(n);
+}
+
 static uint64_t mac_for(const char *name, unsigned int number)
 {
 	struct virtio_net *n = serve("", name, number);
@@ -283,6 +339,7 @@ UNIT_SUITE("virtio-net-type", {
 	tcase_add_test(tc, makes_what_was_asked_for);
 	tcase_add_test(tc, takes_a_descriptor);
 	tcase_add_test(tc, user_mode_and_a_record);
+	tcase_add_test(tc, what_the_result_has);
 	tcase_add_test(tc, default_macs);
 	tcase_add_loop_test(tc, lets_go_of_all_when_it_fails, 0, ARRAY_SIZE(refused));
 })

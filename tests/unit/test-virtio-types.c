@@ -3,7 +3,7 @@
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: virtio/types.c virtio/rng.c virtio/mini.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
-// LINK: util/thread.c util/loop.c util/log.c util/err.c util/util.c util/options.c util/option-types.c util/option-keys.c util/nearest.c
+// LINK: util/thread.c util/loop.c util/log.c util/err.c util/util.c util/options.c util/json.c util/option-types.c util/option-keys.c util/nearest.c
 /* The table of device types, and the keys that all of them share: the same words and sentences for each. */
 #include "unit.h"
 

@@ -21,6 +21,7 @@
 #include <lkvm/loop.h>
 
 struct net_backend;
+struct net_forwards;
 struct net_port;
 
 #define NET_PORTS_MAX  8            /* pairs of queues */
@@ -100,6 +101,8 @@ struct net_port {
 
 struct net_backend {
 	const struct net_backend_ops *ops;
+	const struct net_forwards
+		*forwards; /* that are open, with their ports, while it is; NULL: none */
 	/* Set by the device, before any port is watched. Called on any thread: the link went up or down. */
 	void (*on_carrier)(struct net_backend *be, bool up);
 	void *priv; /* the device's */

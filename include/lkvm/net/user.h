@@ -36,7 +36,4 @@ struct net_user_opts {
 int net_user_open(struct net_backend **be, const struct net_user_opts *o, const struct log *log,
 		  struct err *err);
 
-/* Those that are open, with their ports, as long as the backend is. */
-const struct net_forwards *net_user_forwards(const struct net_backend *be);
-
 #endif

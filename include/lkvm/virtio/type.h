@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include <lkvm/err.h>
+#include <lkvm/json.h>
 #include <lkvm/options.h>
 #include <lkvm/virtio/device.h>
 
@@ -46,6 +47,11 @@ struct virtio_type {
 	 */
 	int (*make)(struct virtio_device **out, const void *opts, const struct virtio_host *host,
 		    struct err *err);
+	/*
+	 * Members of its own in the object that --result has for the device: what it counted, and what of the host it
+	 * was given. Any thread. NULL: there are none.
+	 */
+	void (*stats)(const struct virtio_device *vd, struct json *j);
 	/* While it is on no transport and its loops are no longer served. */
 	void (*destroy)(struct virtio_device *vd);
 };
