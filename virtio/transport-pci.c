@@ -125,9 +125,9 @@ static void irq_config(struct virtio_device *vd)
 	if (may_interrupt(vd)) {
 		uint16_t vector = atomic_load(&vp->config_vector);
 
-		/* The bit in either case (PCI-60); with MSI-X it moves no line. */
+		/* Both (PCI-60): with MSI-X the line does not move, without it no message goes. */
 		raise_isr_locked(vp, ISR_CONFIG);
-		if (vector != NO_VECTOR && pci_msix_enabled(&vp->pd))
+		if (vector != NO_VECTOR)
 			pci_msix_signal(&vp->pd, vector);
 	}
 	pthread_mutex_unlock(&vp->isr_lock);
