@@ -217,7 +217,8 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	m->busy_post.fn = on_busy_post;
 	m->pause_post.fn = on_pause_post;
 	m->pause_timer.fn = on_pause_timer;
-	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until);
+	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until,
+		    classify_told_stamps(cfg->cmdline));
 	m->loop = loop_new(err);
 	stop_init(&m->stop, m->loop);
 

@@ -180,6 +180,27 @@ void kline_parse(const char *line, struct kline *k)
 	k->text = text + strspn(text, " ");
 }
 
+/* As the kernel does, it takes the last one of several; "--" ends what is the kernel's. */
+bool classify_told_stamps(const char *cmdline)
+{
+	static const char name[] = "printk.time";
+	bool told = false;
+
+	for (const char *word = cmdline; *word; word += strspn(word, " ")) {
+		size_t len = strcspn(word, " ");
+		const char *value = skip(word, name);
+
+		if (len == 2 && skip(word, "--"))
+			break;
+		if (value && len == sizeof(name) - 1)
+			told = true;
+		else if (value && *value == '=')
+			told = strspn(value + 1, "1yYtT") || skip(value + 1, "on");
+		word += len;
+	}
+	return told;
+}
+
 enum crash_kind classify(const char *text)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

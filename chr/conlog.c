@@ -10,13 +10,14 @@
 #define TRACE_LINES  160
 
 void conlog_init(struct conlog *c, const struct conlog_ops *ops, void *arg,
-		 const struct match *fail, const struct match *until)
+		 const struct match *fail, const struct match *until, bool stamps)
 {
 	memset(c, 0, sizeof(*c));
 	c->ops = ops;
 	c->arg = arg;
 	c->fail = fail;
 	c->until = until;
+	c->told = c->stamps = stamps;
 	c->paused_at = UINT64_MAX;
 	pthread_mutex_init(&c->lock, NULL);
 }
@@ -29,7 +30,8 @@ void conlog_release(struct conlog *c)
 void conlog_restart(struct conlog *c)
 {
 	pthread_mutex_lock(&c->lock);
-	c->stamps = c->plain = c->any_line = c->init_seen = false;
+	c->stamps = c->told;
+	c->plain = c->any_line = c->init_seen = false;
 	c->open = NULL;
 	pthread_mutex_unlock(&c->lock);
 }
@@ -145,8 +147,10 @@ static void look_at_line(struct conlog *c)
 
 	c->line[c->line_len] = 0;
 	kline_parse(c->line, &k);
-	if (!c->any_line && c->line_len)
-		c->plain = classify_is_plain_boot(c->line);
+	if (!c->any_line && c->line_len && classify_is_plain_boot(c->line)) {
+		c->plain = true;
+		c->stamps = false;
+	}
 	c->any_line |= c->line_len > 0;
 	c->stamps |= k.at_start && !c->plain;
 	if (k.stamped || !c->stamps) {

@@ -36,8 +36,10 @@
  * noreplace-smp: with one CPU too the kernel's code stays what it is with several, instead of having each
  * of its thousands of lock prefixes patched out at boot. With a value, because a kernel without the
  * parameter would hand the bare word to init as an argument.
+ * printk.time: by its time stamps the kernel's lines are told from those of programs.
  */
-const char *const board_cmdline = "console=ttyS0,115200 panic=-1 pci=noearly noreplace-smp=1";
+const char *const board_cmdline =
+	"console=ttyS0,115200 panic=-1 pci=noearly noreplace-smp=1 printk.time=1";
 /* The boot log until the console is there, by a port that costs no exit (earlycon.h). */
 const char *const board_cmdline_tail = "earlycon=uart8250,mmio32,0xfe000000";
 _Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline_tail");

@@ -6,7 +6,7 @@
  * ("<4>") before it and a caller ("[    T1]") behind it. That holds as far as it can on one serial line:
  * - A kernel without CONFIG_PRINTK_TIME has no prefix, so any line that begins like one of its messages is taken
  *   for one. Whether there are prefixes is learned from the console (conlog.h); until the first one was seen, a
- *   line without counts.
+ *   line without counts. A kernel that was told on its command line (printk.time) needs no learning.
  * - A program that prints a prefix of its own, or that writes to /dev/kmsg, cannot be told from the kernel.
  * - A prefix may follow other text, since a prompt has no end of line: of such a line the first prefix counts.
  *
@@ -47,6 +47,9 @@ struct kline {
 };
 
 void kline_parse(const char *line, struct kline *k);
+
+/* Whether a kernel with this command line puts a time before each message, whatever it was built to do. */
+bool classify_told_stamps(const char *cmdline);
 
 /* What the message says, CRASH_NONE for most. The table is in classify.c. */
 enum crash_kind classify(const char *text);

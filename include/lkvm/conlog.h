@@ -8,7 +8,7 @@
  *
  * Whose line it is: once a line that begins with a time stamp was seen, only lines with one are the kernel's. If
  * the console begins as that of a kernel without time stamps, that is never learned, since a program that prints
- * dmesg's output would teach it.
+ * dmesg's output would teach it. Of a kernel that prints nothing before its programs do ("quiet") it must be known.
  *
  * Init has started when the kernel says so, or with the first text that is not the kernel's, which is all there is to
  * see with "quiet". A kernel without time stamps must say so.
@@ -55,6 +55,7 @@ struct conlog {
 	const struct match *fail, *until; /* not owned; NULL: none */
 
 	pthread_mutex_t lock;
+	bool told;      /* `stamps` from the start, unless `plain` */
 	bool stamps;    /* the kernel prints time stamps */
 	bool plain;     /* it does not */
 	bool any_line;  /* one that is not empty was seen since the start */
@@ -75,8 +76,9 @@ struct conlog {
 	char keep[CONLOG_KEEP]; /* a ring; byte n of the console is at n % CONLOG_KEEP */
 };
 
+/* `stamps`: the kernel's lines are known to have time stamps (classify_told_stamps()). */
 void conlog_init(struct conlog *c, const struct conlog_ops *ops, void *arg,
-		 const struct match *fail, const struct match *until);
+		 const struct match *fail, const struct match *until, bool stamps);
 void conlog_release(struct conlog *c);
 /* A new kernel follows, as on a restart: what was learned of the old one is forgotten, its crashes are not. */
 void conlog_restart(struct conlog *c);

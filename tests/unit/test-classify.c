@@ -249,6 +249,34 @@ START_TEST(init_and_plain_kernels)
 }
 END_TEST
 
+static const struct {
+	const char *cmdline;
+	bool told;
+} cmdlines[] = {
+	{ "", false },
+	{ "quiet", false },
+	{ "printk.time", true },
+	{ "a printk.time=1 b", true },
+	{ "printk.time=y", true },
+	{ "printk.time=on", true },
+	{ "printk.time=0", false },
+	{ "printk.time=off", false },
+	{ "printk.time=", false },
+	{ "printk.time=1 printk.time=n", false },
+	{ "printk.time=0  printk.time", true },
+	{ "printk.timex", false },
+	{ "xprintk.time=1", false },
+	{ "--x printk.time=1", true },
+	{ "-- printk.time=1", false },
+	{ "printk.time=1 -- printk.time=0", true },
+};
+
+START_TEST(time_stamps_by_command_line)
+{
+	ck_assert_int_eq(classify_told_stamps(cmdlines[_i].cmdline), cmdlines[_i].told);
+}
+END_TEST
+
 /* Of all prefixes of all lines nothing behind the end is read. */
 START_TEST(cut_lines_are_not_overrun)
 {
@@ -309,6 +337,7 @@ UNIT_SUITE("classify", {
 	tcase_add_test(tc, every_kind_has_a_name_and_a_message);
 	tcase_add_loop_test(tc, traces_are_read, 0, ARRAY_SIZE(traces));
 	tcase_add_test(tc, init_and_plain_kernels);
+	tcase_add_loop_test(tc, time_stamps_by_command_line, 0, ARRAY_SIZE(cmdlines));
 	tcase_add_test(tc, cut_lines_are_not_overrun);
 	tcase_add_test(tc, time_is_linear);
 })

@@ -49,7 +49,7 @@ static const struct conlog_ops ops = { on_crash, on_init, on_matched };
 static void set_up(void)
 {
 	memset(&seen, 0, sizeof(seen));
-	conlog_init(&c, &ops, &seen, &fail_on, &until_on);
+	conlog_init(&c, &ops, &seen, &fail_on, &until_on, false);
 }
 
 static void tear_down(void)
@@ -279,6 +279,37 @@ START_TEST(crashes_are_seen_byte_by_byte)
 }
 END_TEST
 
+/* With "quiet" a program's line may be the first. */
+START_TEST(time_stamps_are_known_before_the_first)
+{
+	const char *fake = "Kernel panic - not syncing: fake\nBUG: fake\n";
+
+	conlog_release(&c);
+	conlog_init(&c, &ops, &seen, &fail_on, &until_on, true);
+	say(fake);
+	ck_assert_uint_eq(seen.crashes, 0);
+	ck_assert_uint_eq(seen.inits, 1);
+	conlog_restart(&c);
+	say(fake);
+	ck_assert_uint_eq(seen.crashes, 0);
+	say("[    1.0] Kernel panic - not syncing: x\n");
+	ck_assert_uint_eq(seen.crashes, 1);
+}
+END_TEST
+
+/* A kernel that was told before it could listen. */
+START_TEST(a_console_is_believed_before_the_command_line)
+{
+	conlog_release(&c);
+	conlog_init(&c, &ops, &seen, &fail_on, &until_on, true);
+	say("Linux version 4.4\nKernel panic - not syncing: x\n");
+	ck_assert_uint_eq(seen.crashes, 1);
+	conlog_restart(&c);
+	say("BUG: fake\n");
+	ck_assert_uint_eq(seen.crashes, 1);
+}
+END_TEST
+
 START_TEST(a_long_line_is_cut_not_overrun)
 {
 	say("Kernel panic - not syncing: ");
@@ -423,7 +454,7 @@ END_TEST
 START_TEST(without_patterns)
 {
 	conlog_release(&c);
-	conlog_init(&c, &(struct conlog_ops){ 0 }, NULL, NULL, NULL);
+	conlog_init(&c, &(struct conlog_ops){ 0 }, NULL, NULL, NULL, false);
 	ck_assert(say("x")); /* for init */
 	ck_assert(!say("\n"));
 	ck_assert(!say("~ # "));
@@ -511,6 +542,8 @@ UNIT_SUITE("conlog", {
 	tcase_add_loop_test(tc, a_panic_is_told_once_however_it_arrives, 0, 5);
 	tcase_add_loop_test(tc, crashes_are_seen_and_fakes_are_not, 0, ARRAY_SIZE(consoles));
 	tcase_add_loop_test(tc, crashes_are_seen_byte_by_byte, 0, ARRAY_SIZE(consoles));
+	tcase_add_test(tc, time_stamps_are_known_before_the_first);
+	tcase_add_test(tc, a_console_is_believed_before_the_command_line);
 	tcase_add_test(tc, a_long_line_is_cut_not_overrun);
 	tcase_add_test(tc, a_crash_line_is_harmless);
 	tcase_add_test(tc, a_report_without_end_is_read_to_its_limit);
