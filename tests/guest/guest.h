@@ -155,7 +155,7 @@ struct guest_case {
 _Noreturn void end_as_told(void); /* how=cf9, i8042, a20, triple, poweroff, halt or spin */
 /* Each ends with a NULL name. */
 extern const struct guest_case cases_basic[], cases_io[], cases_cpu[], cases_virtio[], cases_move[],
-	cases_hostile[], cases_bench[], cases_blk[];
+	cases_hostile[], cases_bench[], cases_blk[], cases_outcome[];
 /* called from start.S */
 void ap_main(uint32_t nr);
 void on_tick(void);
