@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -334,20 +335,51 @@ static const struct net_backend_ops sock_ops = {
 
 /* --- opening --- */
 
+/*
+ * Takes a socket away whose owner is gone, as a server that was killed leaves it, and no other file. A connect of the
+ * other socket type is refused in either case (unix(7)): by ECONNREFUSED when no socket is bound there any more, by
+ * EPROTOTYPE when one is, which does not notice.
+ */
+static bool remove_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+
+	if (lstat(addr->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool stale = fd >= 0 && connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 &&
+		     errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return stale && unlink(addr->sun_path) == 0;
+}
+
+static int bind_at(int fd, const struct sockaddr_un *addr)
+{
+	const struct sockaddr *sa = (const struct sockaddr *)addr;
+
+	if (bind(fd, sa, sizeof(*addr)) == 0)
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	if (!remove_stale(addr))
+		return -EADDRINUSE;
+	return bind(fd, sa, sizeof(*addr)) ? -errno : 0;
+}
+
 static int listen_at(struct sock *s, const struct sockaddr_un *addr, struct err *err)
 {
 	int fd = s->wait.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return err_host(err, errno, "cannot open a socket");
-	if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
-		if (errno == EADDRINUSE)
-			return err_usage(
-				err,
-				"path=%s: is there already: remove it if nothing listens there",
-				addr->sun_path);
-		return err_usage(err, "path=%s: %s", addr->sun_path, strerror(errno));
-	}
+	int ret = bind_at(fd, addr);
+	if (ret == -EADDRINUSE)
+		return err_usage(err, "path=%s: is there already, and no server's that has ended",
+				 addr->sun_path);
+	if (ret)
+		return err_usage(err, "path=%s: %s", addr->sun_path, strerror(-ret));
 	s->path = strdup(addr->sun_path);
 	if (!s->path) {
 		unlink(addr->sun_path);

@@ -428,13 +428,14 @@ def parallel_200(t):
     vms = []
     for i in range(200):
         path = t.path("%d.json" % i)
-        argv = t.argv("told", "--result", path, "--debug-exit", "0xf4", "--fail", "^bad$", *SPLAT, mem="8")
+        argv = t.argv("told", "--result", path, "--debug-exit", "0xf4", "--fail", "^bad$", *SPLAT, mem="16")
         out, err = open(t.path("%d.out" % i), "wb"), open(t.path("%d.err" % i), "wb")
         vms.append((subprocess.Popen(argv, env=t.env, stdin=subprocess.PIPE, stdout=out, stderr=err), path))
         out.close()
         err.close()
     try:
         for i, (proc, _) in enumerate(vms):
+            check(proc.poll() is None, "guest %d ended: %s" % (i, tail(read(t.path("%d.err" % i)))))
             proc.stdin.write(b"number %d\n" % i)
             proc.stdin.flush()
         deadline = time.monotonic() + 5 * HANG_S

@@ -403,6 +403,36 @@ START_TEST(serves)
 	ck_assert_int_eq(stat(path, &st), -1);
 }
 
+/* A server that was killed leaves its path; what is no socket, or has somebody listening, is not taken away. */
+START_TEST(replaces_what_a_killed_server_left)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct net_socket_opts o = { .path = path, .server = true, .fd = -1 };
+	struct err err = ERR_INIT;
+	struct stat st;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), file;
+
+	peer = -1;
+	memcpy(addr.sun_path, path, strlen(path));
+	ck_assert_int_eq(bind(fd, (void *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(net_socket_open(&be, &o, &logger, &err), -EINVAL);
+	ck_assert_int_eq(stat(path, &st), 0);
+	close(fd);
+	ck_assert_int_eq(net_socket_open(&be, &o, &logger, &err), 0);
+	adopt();
+	close(dial());
+	be->ops->close(be);
+	be = NULL;
+
+	file = creat(path, 0600);
+	ck_assert_int_ge(file, 0);
+	close(file);
+	ck_assert_int_eq(net_socket_open(&be, &o, &logger, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.msg, "is there already"));
+	ck_assert_int_eq(stat(path, &st), 0);
+}
+
 START_TEST(connects)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -482,6 +512,7 @@ int main(void)
 	tcase_add_loop_test(tc, peer_lies, 0, 3);
 	tcase_add_checked_fixture(paths, setup, teardown);
 	tcase_add_test(paths, serves);
+	tcase_add_test(paths, replaces_what_a_killed_server_left);
 	tcase_add_test(paths, connects);
 	tcase_add_test(paths, cannot_be_opened);
 	suite_add_tcase(s, tc);

@@ -22,7 +22,7 @@ struct net_socket_opts {
 
 /*
  * ERR_USAGE when options or path are wrong, ERR_HOST when the host refuses; then nothing is left behind.
- * close() removes the path that a server made. `log` outlives the backend.
+ * close() removes the path that a server made; one that a killed server left is replaced by the next. `log` outlives the backend.
  */
 int net_socket_open(struct net_backend **be, const struct net_socket_opts *o, const struct log *log,
 		    struct err *err);
