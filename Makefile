@@ -90,6 +90,7 @@ $(O)/flags: FORCE
 
 -include $(OBJS:.o=.d)
 
+include guest/Makefile.inc
 include tests/Makefile.inc
 
 .PHONY: install

@@ -16,6 +16,7 @@
 #include <lkvm/result-file.h>
 #include <lkvm/result-json.h>
 #include <lkvm/result.h>
+#include <lkvm/run-command.h>
 #include <lkvm/run-options.h>
 #include <lkvm/term.h>
 #include <lkvm/util.h>
@@ -32,6 +33,7 @@ struct run {
 	int log_fd;
 	int parent_fd;
 	struct result_file result;
+	struct run_command command;
 	char *const *argv; /* from "run" on */
 	uint64_t start_ns;
 	struct timespec start_wall;
@@ -103,15 +105,18 @@ static char *join_params(const struct option_strings *params)
 static int make_cmdline(struct run *run, struct err *err)
 {
 	char *params = join_params(&run->opt.params);
+	const char *rdinit = run_command_param(&run->opt);
 
-	if (params && run->opt.nodefaults) {
-		run->cmdline = params;
-	} else if (params) {
+	if (params) {
 		const char *init = find_init_args(params);
+		bool plain = run->opt.nodefaults;
 
-		if (asprintf(&run->cmdline, "%s %.*s%s%s%s%s", board_cmdline, (int)(init - params),
-			     params, init == params || init[-1] == ' ' ? "" : " ",
-			     board_cmdline_tail, *init ? " " : "", init) < 0)
+		/* A word of ours after the user's is the one that counts. */
+		if (asprintf(&run->cmdline, "%s%s%.*s%s%s%s%s%s%s", plain ? "" : board_cmdline,
+			     plain ? "" : " ", (int)(init - params), params,
+			     plain || init == params || init[-1] == ' ' ? "" : " ",
+			     plain ? "" : board_cmdline_tail, rdinit, run->opt.init ?: "",
+			     *init && !plain ? " " : "", init) < 0)
 			run->cmdline = NULL;
 		free(params);
 	}
@@ -153,7 +158,7 @@ static int open_console(struct run *run, struct err *err)
 {
 	struct machine_config *cfg = &run->cfg;
 
-	if (run->opt.console == CONSOLE_NONE)
+	if (run->opt.console == CONSOLE_NONE || run->opt.command)
 		return 0;
 	if (!usable_fd(STDOUT_FILENO, O_RDONLY))
 		return err_host(err, EBADF, "stdout is closed; use --console none or >/dev/null");
@@ -199,7 +204,7 @@ static int check_options(const struct run_options *opt, struct err *err)
 		return err_usage(err, "--pci-access ecam needs ACPI; --no-acpi excludes it");
 	if (opt->kaslr && opt->boot == BOOT_VMLINUX)
 		return err_usage(err, "--kaslr needs the bzImage; --boot vmlinux excludes it");
-	return 0;
+	return run_command_check(opt, err);
 }
 
 static int make_config(struct run *run, struct err *err)
@@ -246,6 +251,8 @@ static int make_config(struct run *run, struct err *err)
 		ret = find_kernel(run, err);
 	if (!ret)
 		ret = make_cmdline(run, err);
+	if (!ret)
+		ret = run_command_prepare(&run->command, opt, &run->cfg, opt->dry_run, err);
 	if (!ret && !opt->dry_run)
 		ret = open_console(run, err);
 	if (!ret && !opt->dry_run)
@@ -293,6 +300,7 @@ struct verdict {
 	int status;
 	const char *outcome;
 	char text[ERR_MSG_LEN + PROBE_SENTENCE_LEN];
+	bool plain; /* a command's status is lkvm's: nothing is to be said */
 };
 
 static void print_prefix(const struct run *run)
@@ -314,6 +322,16 @@ static void judge_error(struct verdict *v, const struct err *err)
 	snprintf(v->text, sizeof(v->text), "%s", err->msg);
 }
 
+/* What a script relies on is not there: that outranks what the guest did. */
+static const char *lost_output(const struct machine_result *res, int *errnum)
+{
+	*errnum = res->copy_errno ? res->copy_errno : res->streams_errno;
+	/* Whose reader has left did not want it. */
+	if (!*errnum || (!res->copy_errno && *errnum == EPIPE))
+		return NULL;
+	return res->copy_errno ? "--log" : "what the command writes";
+}
+
 static void judge_outcome(struct verdict *v, const struct run *run,
 			  const struct machine_result *res)
 {
@@ -325,16 +343,22 @@ static void judge_outcome(struct verdict *v, const struct run *run,
 	result_describe(&res->stop, text, sizeof(text));
 	if (!f)
 		return;
-	if (res->copy_errno) {
-		/* A log that a script relies on is not there: that outranks what the guest did. */
+	int errnum;
+	const char *lost = lost_output(res, &errnum);
+	if (lost) {
 		v->status = STATUS_HOST;
 		v->outcome = result_outcome(STOP_HOST);
-		fprintf(f, "cannot write --log %s: %s (%s)", run->opt.log,
-			strerror(res->copy_errno), text);
+		fprintf(f, "cannot write %s%s%s: %s (%s)", lost, res->copy_errno ? " " : "",
+			res->copy_errno ? run->opt.log : "", strerror(errnum), text);
 		fclose(f);
 		return;
 	}
 	fputs(text, f);
+	v->plain = res->stop.reason == STOP_COMMAND && v->status <= STATUS_GUEST_MAX &&
+		   !run->opt.verbose;
+	if (res->streams_lost)
+		fprintf(f, "; %llu bytes of the command's lost, the reader was too slow",
+			(unsigned long long)res->streams_lost);
 	if (res->host_note[0])
 		fprintf(f, "; %s", res->host_note);
 	if (res->console_dropped)
@@ -385,7 +409,8 @@ static int report(struct run *run, struct verdict *v, const struct machine_resul
 		fprintf(stderr, "%s (%s)\n", err.msg, v->text);
 		return STATUS_HOST;
 	}
-	print_line(run, v->text);
+	if (!v->plain)
+		print_line(run, v->text);
 	return v->status;
 }
 
@@ -394,7 +419,11 @@ static int run_machine(struct run *run, struct machine_result *res, struct err *
 	struct machine *m;
 
 	/* Before any thread: it forks. */
-	int ret = run->cfg.escape ? term_raw(&run->term, run->cfg.in_fd, err) : 0;
+	bool streams = run->cfg.streams.escape;
+	int ret = run->cfg.escape || streams
+			  ? term_raw(&run->term,
+				     streams ? run->cfg.streams.in_fd : run->cfg.in_fd, err)
+			  : 0;
 	if (ret)
 		return ret;
 	log_debug(&run->cfg.log, "command line: %s", run->cfg.cmdline);
@@ -416,6 +445,7 @@ static void release_run(struct run *run)
 	if (run->parent_fd >= 0)
 		close(run->parent_fd);
 	result_file_close(&run->result);
+	run_command_release(&run->command);
 	free(run->cmdline);
 	free(run->cache_dir);
 }
@@ -425,7 +455,7 @@ static int run_with_result(struct run *run, int *end_signal)
 {
 	struct machine_result res = { 0 };
 	struct err err = ERR_INIT;
-	struct verdict v;
+	struct verdict v = { 0 };
 
 	int ret = make_config(run, &err);
 	if (!ret) {
@@ -472,6 +502,7 @@ int cmd_run(int argc, char **argv)
 		.log_fd = -1,
 		.parent_fd = -1,
 		.result = RESULT_FILE_INIT,
+		.command = RUN_COMMAND_INIT,
 		.argv = argv,
 		.start_ns = util_now_ns(),
 		.term.fd = -1,

@@ -17,6 +17,7 @@
 #include <lkvm/machine.h>
 #include <lkvm/probe.h>
 #include <lkvm/result.h>
+#include <lkvm/streams.h>
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
 #include <lkvm/watch.h>
@@ -31,6 +32,9 @@
 
 /* So many bytes on the console are more than a guest's greeting: there will be more. */
 #define CONSOLE_BUSY 64
+
+/* And so many from a command are more than a word. */
+#define STREAMS_BUSY 256
 
 /* What lives from one start to one reset. */
 struct vm {
@@ -53,6 +57,10 @@ struct machine {
 	struct conlog conlog;
 	struct loop_post busy_post; /* the console is in use */
 	bool busy;                  /* busy_post was posted; under the console's lock */
+	struct streams *streams;            /* of a command; NULL: there is none */
+	struct loop_post streams_busy_post; /* they are in use */
+	_Atomic uint64_t streams_fed;       /* bytes from the guest */
+	_Atomic bool streams_busy;          /* streams_busy_post was posted */
 	_Atomic bool pausing;       /* pause_post was posted, and pause_timer has not fired yet */
 	_Atomic uint64_t first_byte_ns, init_ns;
 	struct loop_post pause_post; /* a line is not finished */
@@ -117,6 +125,25 @@ static void on_busy_post(struct loop_post *p)
 
 	board_speed_up_console(m->vm.board);
 }
+
+/* Any vCPU's thread; several streams at once. */
+static void on_stream(void *arg, const uint8_t *buf, size_t len)
+{
+	struct machine *m = arg;
+
+	(void)buf;
+	if (atomic_fetch_add(&m->streams_fed, len) >= STREAMS_BUSY &&
+	    !atomic_exchange(&m->streams_busy, true))
+		loop_post(m->loop, &m->streams_busy_post);
+}
+
+static void on_streams_busy_post(struct loop_post *p)
+{
+	struct machine *m = container_of(p, struct machine, streams_busy_post);
+
+	board_speed_up_streams(m->vm.board);
+}
+
 static void on_pause_post(struct loop_post *p)
 {
 	struct machine *m = container_of(p, struct machine, pause_post);
@@ -196,11 +223,26 @@ static int open_console(struct machine *m, struct err *err)
 	return m->chr ? 0 : -ENOMEM;
 }
 
+static int open_streams(struct machine *m, struct err *err)
+{
+	struct streams_config cfg = m->cfg->streams;
+
+	if (!m->cfg->command)
+		return 0;
+	cfg.on_escape = on_escape;
+	cfg.tap = on_stream;
+	cfg.arg = m;
+	m->streams = streams_new(&cfg, m->loop, &m->stop, &m->cfg->log, err);
+	return m->streams ? 0 : -ENOMEM;
+}
+
 /* Everything is with its reader, or lost for a reason that is told, before the outcome is. */
 static void close_console(struct machine *m, struct machine_result *res)
 {
 	struct chr_stats st;
 
+	if (m->streams)
+		res->streams_lost = streams_drain(m->streams, CONSOLE_DRAIN_MS, &res->streams_errno);
 	chr_drain(m->chr, CONSOLE_DRAIN_MS);
 	chr_stats(m->chr, &st);
 	res->console_dropped = st.dropped;
@@ -215,6 +257,7 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 		return err_host(err, ENOMEM, "cannot make a machine");
 	m->cfg = cfg;
 	m->busy_post.fn = on_busy_post;
+	m->streams_busy_post.fn = on_streams_busy_post;
 	m->pause_post.fn = on_pause_post;
 	m->pause_timer.fn = on_pause_timer;
 	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until,
@@ -226,6 +269,8 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 			  : -ENOMEM;
 	if (!ret)
 		ret = open_console(m, err);
+	if (!ret)
+		ret = open_streams(m, err);
 	if (ret) {
 		machine_free(m);
 		return ret;
@@ -236,6 +281,7 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 
 void machine_free(struct machine *m)
 {
+	streams_free(m->streams);
 	if (m->chr)
 		chr_free(m->chr, 0);
 	watch_release(&m->watch);
@@ -306,6 +352,7 @@ static int make_board(struct machine *m, struct err *err)
 		.loop = m->loop,
 		.stop = &m->stop,
 		.chr = m->chr,
+		.streams = m->streams,
 		.boot_cpu = &vm->vcpus[0],
 	};
 
@@ -446,7 +493,12 @@ static bool wants_report(struct machine *m, const struct stop_info *info)
 		return true;
 	case STOP_USER:
 	case STOP_SIGNAL:
+	case STOP_COMMAND:
 		return false;
+	case STOP_EARLY:
+	case STOP_TRIPLE_FAULT:
+		/* The console of a guest with a command is shown nowhere else. */
+		return m->streams || m->cfg->debug_on_fail;
 	default:
 		return m->cfg->debug_on_fail && result_status(info);
 	}
@@ -470,10 +522,24 @@ static int vm_run(struct machine *m, struct err *err)
 	watch_vm_off(&m->watch);
 	/* They are about the board that ends here; a restarted guest's console is busy anew. */
 	loop_post_cancel(m->loop, &m->busy_post);
+	loop_post_cancel(m->loop, &m->streams_busy_post);
 	loop_post_cancel(m->loop, &m->pause_post);
 	loop_timer_cancel(m->loop, &m->pause_timer);
 	m->pausing = false;
 	return ret;
+}
+
+/* A guest may power off while the last bytes of its command are on their way to a reader. */
+static void use_status(struct machine *m, struct stop_info *info)
+{
+	uint32_t status;
+
+	if (streams_status(m->streams, &status)) {
+		if (info->reason < STOP_COMMAND)
+			*info = (struct stop_info){ .reason = STOP_COMMAND, .value = status };
+	} else {
+		result_early(info, EARLY_COMMAND);
+	}
 }
 
 /* How this VM ended; no console byte follows. */
@@ -482,8 +548,10 @@ static void get_outcome(struct machine *m, struct machine_result *res)
 	conlog_end(&m->conlog);
 	stop_get(&m->stop, &res->stop);
 	bool restarts = res->stop.reason == STOP_RESET && m->cfg->restart;
+	if (m->streams)
+		use_status(m, &res->stop);
 	if (m->cfg->until && m->cfg->until->nr && !restarts)
-		result_unmatched(&res->stop);
+		result_early(&res->stop, EARLY_UNTIL);
 }
 
 /* One life of the VM. Returns 1 when another is to follow, 0 when it was the last, or -errno. */

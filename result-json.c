@@ -17,7 +17,7 @@ static void put_end(struct json *j, const struct result_info *info, const struct
 
 	json_string(j, "outcome", info->outcome);
 	json_number(j, "status", (uint64_t)info->status);
-	if (stop->reason == STOP_DEBUG_EXIT)
+	if (stop->reason == STOP_DEBUG_EXIT || stop->reason == STOP_COMMAND)
 		json_number(j, "guest_status", stop->value);
 	else
 		json_null(j, "guest_status");

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ static const struct {
 	[STOP_RESET] = { STATUS_RESET, "reset", "guest reset" },
 	[STOP_POWEROFF] = { STATUS_OK, "poweroff", "guest powered off" },
 	[STOP_DEBUG_EXIT] = { STATUS_OK, "status", "guest wrote its status" },
+	[STOP_COMMAND] = { STATUS_OK, "command", "the command's status" },
 	[STOP_EARLY] = { STATUS_EARLY, "early", "ended before --until matched" },
 	[STOP_TIMEOUT] = { STATUS_TIMEOUT, "timeout", "timeout" },
 	[STOP_HANG] = { STATUS_HANG, "hang", "guest hang" },
@@ -30,6 +32,7 @@ int result_status(const struct stop_info *info)
 {
 	switch (info->reason) {
 	case STOP_DEBUG_EXIT:
+	case STOP_COMMAND:
 		return info->value <= STATUS_GUEST_MAX ? (int)info->value : STATUS_GUEST_ABOVE;
 	case STOP_SIGNAL:
 		return 128 + (int)info->value;
@@ -72,15 +75,29 @@ const char *result_err_outcome(const struct err *err)
 	return "internal";
 }
 
-void result_unmatched(struct stop_info *info)
+/* It ended in order, with nothing to say. */
+static bool is_plain_end(const struct stop_info *info)
+{
+	switch (info->reason) {
+	case STOP_RESET:
+	case STOP_POWEROFF:
+		return true;
+	case STOP_DEBUG_EXIT:
+	case STOP_COMMAND:
+		return !info->value;
+	default:
+		return false;
+	}
+}
+
+void result_early(struct stop_info *info, enum stop_early what)
 {
 	char text[STOP_DETAIL_LEN];
 
-	if (info->reason != STOP_POWEROFF && info->reason != STOP_RESET &&
-	    (info->reason != STOP_DEBUG_EXIT || info->value))
+	if (!is_plain_end(info))
 		return;
 	result_describe(info, text, sizeof(text));
-	*info = (struct stop_info){ .reason = STOP_EARLY };
+	*info = (struct stop_info){ .reason = STOP_EARLY, .value = what };
 	memcpy(info->detail, text, sizeof(text));
 }
 
@@ -88,7 +105,9 @@ void result_describe(const struct stop_info *info, char *buf, size_t len)
 {
 	const char *text = outcomes[info->reason].text;
 
-	if (info->reason == STOP_DEBUG_EXIT)
+	if (info->reason == STOP_EARLY && info->value == EARLY_COMMAND)
+		text = "ended before the command's status came";
+	if (info->reason == STOP_DEBUG_EXIT || info->reason == STOP_COMMAND)
 		snprintf(buf, len, "%s: %u", text, info->value);
 	else if (info->reason == STOP_SIGNAL)
 		snprintf(buf, len, "%s: SIG%s", text, sigabbrev_np((int)info->value) ?: "?");

@@ -49,6 +49,39 @@ static int parse_virtio(void *cfg, const struct option_def *def, const char *arg
 	return ret;
 }
 
+/* UID[:GID]; the group is the user's own when it is not given. */
+static int parse_user(void *cfg, const struct option_def *def, const char *arg, struct err *err)
+{
+	struct run_options *opt = cfg;
+	const char *p = arg;
+	uint64_t id[2];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(id); i++) {
+		char *end;
+
+		if (i == 1 && !*p) {
+			id[1] = id[0];
+			break;
+		}
+		p += i == 1 && *p == ':';
+		errno = 0;
+		id[i] = strtoul(p, &end, 10);
+		/* The highest number means "no change" to setuid(2)'s kin. */
+		if (*p < '0' || *p > '9' || (*end && (i || *end != ':')) || errno ||
+		    id[i] >= UINT32_MAX)
+			return err_usage(
+				err,
+				"option --%s: \"%.80s\" is not a number, or two with a colon "
+				"between: the guest's names are not known here",
+				def->name, arg);
+		p = end;
+	}
+	opt->user = true;
+	opt->uid = (uint32_t)id[0];
+	opt->gid = (uint32_t)id[1];
+	return 0;
+}
+
 /* A regular expression for console lines. */
 static int parse_match(void *cfg, const struct option_def *def, const char *arg, struct err *err)
 {
@@ -204,6 +237,39 @@ static const struct option_def guest_defs[] = {
 	  .help = "stop the VM, with status 207, when the process that started lkvm ends" },
 };
 
+static const struct option_def command_defs[] = {
+	{ .help = "Command in the guest, after --" },
+	{ .name = "env",
+	  .arg = "NAME[=VALUE]",
+	  .parse = option_strings,
+	  AT(env),
+	  .repeat = true,
+	  .help = "an environment variable of its; without a value the one it has here" },
+	{ .name = "cwd",
+	  .arg = "DIR",
+	  .parse = option_string,
+	  AT(cwd),
+	  .help = "its working directory (default /)" },
+	{ .name = "user",
+	  .arg = "UID[:GID]",
+	  .parse = parse_user,
+	  .help = "the user and group that it runs as, by number (default: root)" },
+	{ .name = "results",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(results),
+	  .help = "gets what it writes to /dev/lkvm.results" },
+	{ .name = "verbose",
+	  .parse = option_set,
+	  AT(verbose),
+	  .help = "the kernel's console on stderr, and lkvm's last line in any case" },
+	{ .name = "init",
+	  .arg = "PATH",
+	  .parse = option_string,
+	  AT(init),
+	  .help = "instead of a command: the program in the initramfs that the kernel starts" },
+};
+
 static const struct option_def more_defs[] = {
 	{ .name = "virtio-transport",
 	  .arg = "HOW",
@@ -279,6 +345,7 @@ static struct option_table make_table(struct run_table *t)
 {
 	t->nr = 0;
 	add_defs(t, guest_defs, ARRAY_SIZE(guest_defs));
+	add_defs(t, command_defs, ARRAY_SIZE(command_defs));
 	add_defs(t, &(struct option_def){ .help = "Devices" }, 1);
 	for (const struct virtio_type *const *p = virtio_types; *p; p++)
 		add_defs(t,
@@ -314,16 +381,18 @@ void run_options_help(void)
 	struct run_table rows;
 	const struct option_table table = make_table(&rows);
 
-	puts("usage: lkvm run [OPTIONS]\n\n"
+	puts("usage: lkvm run [OPTIONS] [-- COMMAND [ARGUMENT...]]\n\n"
 	     "Boots a kernel with its console on stdin and stdout, and ends with a status that "
 	     "says how\n"
-	     "it went; the last line on stderr says it in words.\n");
+	     "it went; the last line on stderr says it in words. With a COMMAND the guest runs "
+	     "that, and\n"
+	     "lkvm ends with its status; stdin, stdout and stderr are the command's.\n");
 	options_help(&table, stdout);
 	print_keys();
 	puts("\nExit status:\n"
 	     "  0        the guest powered off, or --until matched\n"
-	     "  1-192    the byte that the guest wrote to --debug-exit\n"
-	     "  199      that byte was above 192\n"
+	     "  1-192    the command's status, or the byte that the guest wrote to --debug-exit\n"
+	     "  199      that was above 192\n"
 	     "  200      the guest reset\n"
 	     "  201      the guest's kernel panicked\n"
 	     "  202      its kernel oopsed, warned or locked up, with --fail-on splat\n"
@@ -332,7 +401,8 @@ void run_options_help(void)
 	     "  205      --timeout or --boot-timeout expired\n"
 	     "  206      --fail matched\n"
 	     "  207      stopped by the user (Ctrl-A x), or by --die-with-parent\n"
-	     "  208      the guest ended in order, but before --until matched\n"
+	     "  208      the guest ended in order, but before --until matched, or before the "
+	     "command's\n           status came\n"
 	     "  210      bad option or bad input file\n"
 	     "  211      the host lacks or refuses something\n"
 	     "  212      KVM failed, or lkvm has a bug\n"
@@ -355,9 +425,13 @@ int run_options_parse(struct run_options *opt, int argc, char **argv, struct err
 	int ret = options_parse(&table, opt, argc, argv, &rest, err);
 	if (ret || opt->help || rest == argc)
 		return ret;
+	if (rest && !strcmp(argv[rest - 1], "--")) {
+		opt->command = argv + rest;
+		return 0;
+	}
 	return err_usage(err,
 			 "what is '%s'? A kernel is given with --kernel, kernel parameters with "
-			 "--params",
+			 "--params, a command for the guest after --",
 			 argv[rest]);
 }
 

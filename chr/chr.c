@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 
 #include <lkvm/chr-fd.h>
@@ -23,14 +24,17 @@ struct chr {
 	struct chr_out *out, *copy;
 	uint64_t written;
 	bool drained;
+	struct loop_post out_post; /* lossless: the output has room again, or has ended */
 
 	/* Input; the loop's alone. */
 	struct chr_fd in;
 	struct loop_fd watch;
 	struct loop_post in_post;
-	bool in_open;
+	bool in_open, in_finished;
 	bool in_unwatched; /* a file: epoll does not take it, it is read as the device has room */
 	bool in_escaped;   /* the last byte read was Ctrl-A; survives from read to read */
+	uint64_t in_total; /* bytes read */
+	_Atomic uint64_t credit; /* bytes that the device may be given, if lossless */
 	size_t in_len;
 	uint8_t in_buf[CHR_IN_LEN];
 };
@@ -85,7 +89,56 @@ void chr_stats(struct chr *chr, struct chr_stats *st)
 	st->copy_errno = copy.errnum;
 }
 
+bool chr_full(struct chr *chr)
+{
+	return chr->cfg.lossless && chr->out && chr_out_full(chr->out);
+}
+
+bool chr_output_ended(struct chr *chr)
+{
+	return !chr->out || chr_out_ended(chr->out);
+}
+
+static void chr_out_changed(void *arg)
+{
+	struct chr *chr = arg;
+
+	loop_post(chr->loop, &chr->out_post);
+}
+
+static void chr_out_posted(struct loop_post *p)
+{
+	struct chr *chr = container_of(p, struct chr, out_post);
+
+	if (chr->fe.writable)
+		chr->fe.writable(chr->fe.arg);
+	if (chr_output_ended(chr) && chr->cfg.on_output_end)
+		chr->cfg.on_output_end(chr->cfg.arg);
+}
+
+void chr_finish(struct chr *chr)
+{
+	if (chr->out)
+		chr_out_close(chr->out);
+	loop_post(chr->loop, &chr->out_post);
+}
+
 /* Input. */
+
+static uint64_t chr_credit(struct chr *chr)
+{
+	return chr->cfg.lossless ? atomic_load(&chr->credit) : CHR_CREDIT_ALL;
+}
+
+/* Whoever adds credit races with this. */
+static void chr_spend(struct chr *chr, uint64_t bytes)
+{
+	uint64_t have = atomic_load(&chr->credit);
+
+	while (chr->cfg.lossless && have != CHR_CREDIT_ALL &&
+	       !atomic_compare_exchange_weak(&chr->credit, &have, have - bytes))
+		;
+}
 
 static void chr_in_push(struct chr *chr, uint8_t c)
 {
@@ -118,10 +171,13 @@ static void chr_in_deliver(struct chr *chr)
 	size_t off = 0;
 
 	while (off < chr->in_len && chr->fe.input) {
-		size_t n = MIN(chr->fe.room(chr->fe.arg), chr->in_len - off);
+		size_t n = MIN(chr->in_len - off, chr_credit(chr));
 
+		/* room() that is asked in vain would make the device call for more. */
+		n = n ? MIN(chr->fe.room(chr->fe.arg), n) : 0;
 		if (n == 0)
 			break;
+		chr_spend(chr, n);
 		chr->fe.input(chr->fe.arg, chr->in_buf + off, n);
 		off += n;
 	}
@@ -136,6 +192,20 @@ static void chr_in_end(struct chr *chr)
 	chr->in_open = false;
 }
 
+/* There is nothing more to read. */
+static void chr_in_finish(struct chr *chr)
+{
+	if (chr->in_open)
+		chr_in_end(chr);
+	chr->in_finished = true;
+	/* A program on a terminal has it for itself; nobody counts there. */
+	if (!chr->cfg.lossless || chr->cfg.escape)
+		return;
+	if (chr->cfg.on_end)
+		chr->cfg.on_end(chr->cfg.arg, chr->in_total);
+	chr_in_push(chr, 0);
+}
+
 static void chr_in_read(struct chr *chr)
 {
 	uint8_t buf[CHR_IN_LEN];
@@ -147,9 +217,10 @@ static void chr_in_read(struct chr *chr)
 		/* EIO is how a terminal says that it is gone. */
 		if (n < 0 && n != -EIO)
 			log_warn(chr->log, "console input ends with error %zd", -n);
-		chr_in_end(chr);
+		chr_in_finish(chr);
 		return;
 	}
+	chr->in_total += (uint64_t)n;
 	for (ssize_t i = 0; i < n; i++)
 		chr_in_byte(chr, buf[i]);
 }
@@ -169,17 +240,23 @@ static void chr_in_watch(struct chr *chr, bool on)
 		chr->in_unwatched = true; /* a regular file or /dev/null: always readable */
 	} else if (ret < 0) {
 		log_warn(chr->log, "console input ends: it cannot be watched (error %d)", -ret);
-		chr_in_end(chr);
+		chr_in_finish(chr);
 	}
+}
+
+/* What nobody has asked for stays with the user's descriptor. */
+static bool chr_in_wanted(struct chr *chr)
+{
+	return chr->in_open && chr->in_len == 0 && chr_credit(chr);
 }
 
 /* Arranges what makes the next read happen, if there is to be one. */
 static void chr_in_next(struct chr *chr)
 {
 	if (chr->in_open && !chr->in_unwatched)
-		chr_in_watch(chr, chr->in_len == 0 || chr->cfg.escape);
+		chr_in_watch(chr, chr_in_wanted(chr) || chr->cfg.escape);
 	/* By posting, so that a long file takes turns with everything else on the loop. */
-	if (chr->in_open && chr->in_unwatched && chr->in_len == 0)
+	if (chr->in_unwatched && chr_in_wanted(chr))
 		loop_post(chr->loop, &chr->in_post);
 }
 
@@ -197,8 +274,10 @@ static void chr_in_posted(struct loop_post *p)
 {
 	struct chr *chr = container_of(p, struct chr, in_post);
 
+	if (!chr->in_open && !chr->in_finished)
+		chr_in_finish(chr);
 	chr_in_deliver(chr);
-	if (chr->in_open && chr->in_unwatched && chr->in_len == 0) {
+	if (chr->in_unwatched && chr_in_wanted(chr)) {
 		chr_in_read(chr);
 		chr_in_deliver(chr);
 	}
@@ -208,6 +287,16 @@ static void chr_in_posted(struct loop_post *p)
 void chr_input_ready(struct chr *chr)
 {
 	loop_post(chr->loop, &chr->in_post);
+}
+
+void chr_input_credit(struct chr *chr, uint64_t bytes)
+{
+	uint64_t have = atomic_load(&chr->credit), sum;
+
+	do
+		sum = bytes > CHR_CREDIT_ALL - have ? CHR_CREDIT_ALL : have + bytes;
+	while (!atomic_compare_exchange_weak(&chr->credit, &have, sum));
+	chr_input_ready(chr);
 }
 
 void chr_set_frontend(struct chr *chr, const struct chr_frontend *fe)
@@ -227,6 +316,8 @@ static int chr_init_outputs(struct chr *chr, struct err *err)
 		chr->out = chr_out_new("console output", cfg->out_fd, len, chr->log, err);
 		if (!chr->out)
 			return -ENOMEM;
+		if (cfg->lossless)
+			chr_out_watch(chr->out, chr_out_changed, chr);
 	}
 	if (cfg->copy_fd >= 0) {
 		chr->copy = chr_out_new("the console log", cfg->copy_fd, len, chr->log, err);
@@ -251,6 +342,7 @@ struct chr *chr_new(const struct chr_config *cfg, struct loop *loop, const struc
 	pthread_mutex_init(&chr->lock, NULL);
 	chr->watch = (struct loop_fd){ .fd = -1, .fn = chr_in_event, .events = EPOLLIN };
 	chr->in_post.fn = chr_in_posted;
+	chr->out_post.fn = chr_out_posted;
 	if (chr_init_outputs(chr, err) < 0) {
 		chr_free(chr, 0);
 		return NULL;
@@ -258,8 +350,8 @@ struct chr *chr_new(const struct chr_config *cfg, struct loop *loop, const struc
 	if (cfg->in_fd >= 0) {
 		chr_fd_init(&chr->in, cfg->in_fd, O_RDONLY);
 		chr->in_open = true;
-		chr_input_ready(chr);
 	}
+	chr_input_ready(chr);
 	return chr;
 }
 
@@ -275,6 +367,7 @@ void chr_free(struct chr *chr, unsigned int deadline_ms)
 	if (chr->in_open)
 		chr_in_end(chr);
 	loop_post_cancel(chr->loop, &chr->in_post);
+	loop_post_cancel(chr->loop, &chr->out_post);
 	pthread_mutex_destroy(&chr->lock);
 	free(chr);
 }

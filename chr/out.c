@@ -40,7 +40,11 @@ struct chr_out {
 	uint64_t dropped;
 	bool started; /* the thread exists, from the first byte on */
 	bool urgent, closing, cancelled, done;
+	bool was_full; /* chr_out_full() said so, and `changed` is owed */
 	int errnum;
+
+	void (*changed)(void *arg); /* NULL: nobody asks; constant once there are bytes */
+	void *changed_arg;
 
 	/* The writer's: bytes on their way out, so that a write does not hold the ring. */
 	uint64_t taken_ns; /* when the chunk was taken */
@@ -105,6 +109,12 @@ static void out_append_locked(struct chr_out *out, const uint8_t *buf, size_t le
 	out->dropped += len - n;
 }
 
+static void out_tell_locked(const struct chr_out *out)
+{
+	if (out->changed)
+		out->changed(out->changed_arg);
+}
+
 /* The writer. */
 
 static struct timespec out_timespec(uint64_t ns)
@@ -153,6 +163,11 @@ static int out_take(struct chr_out *out)
 	ret = out->cancelled ? -ECANCELED : 0;
 	if (ret == 0)
 		out_take_chunk_locked(out);
+	/* Not at every byte of room: a call wakes the loop. */
+	if (out->was_full && out->used <= out->size / 4) {
+		out->was_full = false;
+		out_tell_locked(out);
+	}
 	pthread_mutex_unlock(&out->lock);
 	out->taken_ns = util_now_ns();
 	return ret;
@@ -210,6 +225,7 @@ static void out_finish(struct chr_out *out, int ret)
 	out->used = 0;
 	out->gap = 0;
 	out->done = true;
+	out_tell_locked(out);
 	pthread_cond_signal(&out->ended);
 	pthread_mutex_unlock(&out->lock);
 }
@@ -239,6 +255,7 @@ static int out_start_locked(struct chr_out *out)
 		out->errnum = -ret;
 		out->used = 0;
 		out->done = true;
+		out_tell_locked(out);
 	}
 	return ret;
 }
@@ -333,6 +350,29 @@ struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const stru
 	return out;
 }
 
+void chr_out_watch(struct chr_out *out, void (*changed)(void *arg), void *arg)
+{
+	out->changed = changed;
+	out->changed_arg = arg;
+}
+
+bool chr_out_full(struct chr_out *out)
+{
+	pthread_mutex_lock(&out->lock);
+	bool full = !out->done && out->used > out->size / 2;
+	out->was_full |= full;
+	pthread_mutex_unlock(&out->lock);
+	return full;
+}
+
+bool chr_out_ended(struct chr_out *out)
+{
+	pthread_mutex_lock(&out->lock);
+	bool ended = out->done;
+	pthread_mutex_unlock(&out->lock);
+	return ended;
+}
+
 void chr_out_close(struct chr_out *out)
 {
 	pthread_mutex_lock(&out->lock);
@@ -375,8 +415,12 @@ void chr_out_wait(struct chr_out *out, uint64_t deadline_ns)
 
 void chr_out_free(struct chr_out *out)
 {
-	if (!out_wait_done(out, 0))
+	if (!out_wait_done(out, 0)) {
+		pthread_mutex_lock(&out->lock);
+		out->changed = NULL;
+		pthread_mutex_unlock(&out->lock);
 		return;
+	}
 	if (out->started)
 		pthread_join(out->thread, NULL);
 	out_release(out);

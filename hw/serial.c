@@ -232,11 +232,11 @@ static void lcr_write_locked(struct serial *s, uint8_t value)
 		loop_rx_locked(s, 0, LSR_BI);
 }
 
-/* Enabling THRI while THR is empty, which it always is, makes the interrupt pending (DS 8.8). */
+/* Enabling THRI while THR is empty makes the interrupt pending (DS 8.8). */
 static void ier_write_locked(struct serial *s, uint8_t value)
 {
 	if (value & ~s->ier & IER_THRI)
-		s->thre = true;
+		s->thre = !s->stalled;
 	if (~value & s->ier & IER_RDI)
 		unreceive_locked(s);
 	s->ier = value & IER_MASK;
@@ -244,7 +244,7 @@ static void ier_write_locked(struct serial *s, uint8_t value)
 
 static uint8_t lsr_read_locked(struct serial *s)
 {
-	uint8_t v = LSR_THRE | LSR_TEMT;
+	uint8_t v = s->stalled ? 0 : LSR_THRE | LSR_TEMT;
 
 	if (s->polls < SERIAL_POLLS)
 		s->polls++;
@@ -320,6 +320,12 @@ static uint64_t serial_bus_read(struct bus_region *r, uint64_t off, unsigned int
 	return v;
 }
 
+/* With or without the lock. */
+static bool full(const struct serial *s)
+{
+	return s->chr && chr_full(s->chr);
+}
+
 /* Returns true when `value` is a byte to send: sending is for after the lock. */
 static bool thr_write_locked(struct serial *s, uint8_t value)
 {
@@ -384,9 +390,11 @@ static void serial_bus_write(struct bus_region *r, uint64_t off, unsigned int wi
 	 * THR is empty once the byte is out; said earlier, the next byte could overtake this one. Without
 	 * THRI nobody sees the pending bit, and a guest that polls pays one lock a byte.
 	 */
-	if (send && thri) {
+	if (send && (thri || full(s))) {
 		pthread_mutex_lock(&s->lock);
-		s->thre = true;
+		/* Asked again: what comes of it must not be older than a writable() that came meanwhile. */
+		s->stalled = full(s);
+		s->thre = !s->stalled;
 		settle_locked(s);
 		pthread_mutex_unlock(&s->lock);
 	}
@@ -427,6 +435,19 @@ static void serial_input(void *arg, const uint8_t *buf, size_t len)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void serial_writable(void *arg)
+{
+	struct serial *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->stalled && !full(s)) {
+		s->stalled = false;
+		s->thre = true;
+		settle_locked(s);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
 int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kvm, uint32_t gsi,
 		struct chr *chr, struct err *err)
 {
@@ -439,7 +460,7 @@ int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kv
 		.read = serial_bus_read,
 		.write = serial_bus_write,
 	};
-	s->frontend = (struct chr_frontend){ serial_room, serial_input, s };
+	s->frontend = (struct chr_frontend){ serial_room, serial_input, serial_writable, s };
 	pthread_mutex_init(&s->lock, NULL);
 	irq_line_init(&s->irq, kvm, gsi);
 	if (bus_add(pio, &s->region)) {

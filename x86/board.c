@@ -21,6 +21,7 @@
 #include <lkvm/rtc.h>
 #include <lkvm/serial.h>
 #include <lkvm/src.h>
+#include <lkvm/streams.h>
 #include <lkvm/util.h>
 
 #include "acpi.h"
@@ -44,12 +45,23 @@ const char *const board_cmdline =
 const char *const board_cmdline_tail = "earlycon=uart8250,mmio32,0xfe000000";
 _Static_assert(GPA_EARLYCON == 0xfe000000, "the address in board_cmdline_tail");
 
+const uint32_t board_cmd_port = PORT_CMD;
+
 /* An entry that ends in a dash is followed by `uname -r`. */
 const char *const board_kernels[] = { "./bzImage", "./arch/x86/boot/bzImage", "/boot/vmlinuz-",
 				      NULL };
 
 /* Devices of which there is one; the serial ports are counted. */
-enum part { PART_RTC, PART_I8042, PART_PM, PART_PVPANIC, PART_PCI, PART_EARLYCON, PART_DEBUG_EXIT };
+enum part {
+	PART_RTC,
+	PART_I8042,
+	PART_PM,
+	PART_PVPANIC,
+	PART_PCI,
+	PART_EARLYCON,
+	PART_CMD,
+	PART_DEBUG_EXIT,
+};
 
 struct board {
 	struct board_parts p;
@@ -77,8 +89,9 @@ static int add_serials(struct board *b, struct err *err)
 	struct board_parts *p = &b->p;
 
 	for (unsigned int i = 0; i < SERIAL_NR; i++) {
+		struct chr *stream = p->streams ? streams_chr(p->streams, i) : NULL;
 		int ret = serial_init(&b->serials[i], p->pio, serial_places[i].port, p->kvm,
-				      serial_places[i].irq, i == 0 ? p->chr : NULL, err);
+				      serial_places[i].irq, i == 0 ? p->chr : stream, err);
 		if (ret)
 			return ret;
 		b->serials_nr++;
@@ -109,6 +122,12 @@ void board_speed_up_console(struct board *b)
 {
 	map_earlycon(b);
 	coalesced_add(b->p.coalesced, true, serial_places[0].port, 1);
+}
+
+void board_speed_up_streams(struct board *b)
+{
+	for (unsigned int i = CMD_STDIO; i < CMD_STREAMS_END; i++)
+		coalesced_add(b->p.coalesced, true, serial_places[i].port, 1);
 }
 
 static int add_pci(struct board *b, struct err *err)
@@ -157,6 +176,9 @@ static int add_devices(struct board *b, struct err *err)
 	ADD(PART_PM, acpi_pm_init(&b->pm, p->pio, PORT_PM, p->kvm, IRQ_SCI, p->stop, err));
 	ADD(PART_PVPANIC, pvpanic_init(&b->pvpanic, p->pio, PORT_PVPANIC, p->stop, &cfg->log, err));
 	ADD(PART_PCI, add_pci(b, err));
+	if (p->streams)
+		ADD(PART_CMD,
+		    cmd_status_plug(streams_registers(p->streams), p->pio, PORT_CMD, err));
 	if (cfg->debug_exit >= 0)
 		ADD(PART_DEBUG_EXIT,
 		    debug_exit_init(&b->debug_exit, p->pio, cfg->debug_exit, p->stop, err));
@@ -188,6 +210,8 @@ void board_free(struct board *b)
 		earlycon_release(&b->earlycon);
 	if (b->built & 1u << PART_DEBUG_EXIT)
 		debug_exit_release(&b->debug_exit);
+	if (b->built & 1u << PART_CMD)
+		cmd_status_unplug(streams_registers(b->p.streams));
 	if (b->built & 1u << PART_PCI)
 		pci_release(&b->pci);
 	if (b->built & 1u << PART_PVPANIC)
@@ -242,6 +266,9 @@ static int load_kernel(struct board *b, uint64_t rsdp, struct src *initrds, unsi
 		return ret;
 	for (; !ret && *nr < cfg->initrds_nr; *nr += !ret)
 		ret = src_open(&initrds[*nr], "initrd", cfg->initrds[*nr], err);
+	if (cfg->initramfs)
+		src_init_mem(&initrds[(*nr)++], "initrd", "of the command", cfg->initramfs,
+			     cfg->initramfs_len);
 	struct boot_request req = {
 		.kernel = &kernel,
 		.initrds = initrds,
@@ -290,7 +317,7 @@ static void choose_pci_access(struct board *b)
 
 int board_load(struct board *b, struct err *err)
 {
-	struct src initrds[INITRDS_MAX];
+	struct src initrds[INITRDS_MAX + 1];
 	unsigned int nr = 0;
 	uint64_t rsdp;
 
@@ -322,6 +349,8 @@ void board_describe(const struct board *b, FILE *out)
 	fprintf(out, "i8042      port 0x%02x irq %u, %u\n", PORT_I8042_DATA, IRQ_KBD, IRQ_AUX);
 	fprintf(out, "acpi pm    port 0x%03x irq %u\n", PORT_PM, IRQ_SCI);
 	fprintf(out, "pvpanic    port 0x%03x\n", PORT_PVPANIC);
+	if (cfg->command)
+		fprintf(out, "command    port 0x%03x, streams on the serial ports\n", PORT_CMD);
 	if (cfg->debug_exit >= 0)
 		fprintf(out, "debug exit port 0x%03x\n", (unsigned int)cfg->debug_exit);
 	fprintf(out, "pci        ");

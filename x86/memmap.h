@@ -49,6 +49,7 @@
 #define PORT_RTC        0x70 /* index; data follows */
 #define PORT_A20        0x92
 #define PORT_PVPANIC    0x505
+#define PORT_CMD        0x510 /* cmd-abi.h */
 #define PORT_PM         0x600 /* PM1a_EVT 4 bytes, PM1a_CNT 2 at +4, PM_TMR 4 at +8 */
 #define PORT_PM_EVT     (PORT_PM + 0)
 #define PORT_PM_CNT     (PORT_PM + 4)

@@ -22,6 +22,7 @@ struct loop;
 struct pci;
 struct machine_config;
 struct stop;
+struct streams;
 struct vcpu;
 
 /* What machine.c has made and a board's devices connect to; all of it outlives the board. */
@@ -34,6 +35,7 @@ struct board_parts {
 	struct loop *loop;
 	struct stop *stop;
 	struct chr *chr; /* the console, NULL: none */
+	struct streams *streams; /* of a command, NULL: there is none */
 	struct vcpu *boot_cpu;
 };
 
@@ -50,6 +52,9 @@ extern const char *const board_kernels[];
 /* Splits RAM around the holes of the address map; fills at most GMEM_REGIONS_MAX, returns how many. */
 unsigned int board_ram(uint64_t size, struct gmem_region *spans);
 
+/* Where the registers of a command are (cmd-status.h). */
+extern const uint32_t board_cmd_port;
+
 /* Makes the devices and claims their places on the buses. */
 struct board *board_new(const struct board_parts *parts, struct err *err);
 void board_free(struct board *board);
@@ -65,6 +70,8 @@ int board_load(struct board *board, struct err *err);
  * that prints little must not pay for. On the loop, once.
  */
 void board_speed_up_console(struct board *board);
+/* The same for the streams of a command. */
+void board_speed_up_streams(struct board *board);
 
 /* For --dry-run: devices, tables and how the kernel is entered, a line each. */
 void board_describe(const struct board *board, FILE *out);

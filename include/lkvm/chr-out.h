@@ -8,10 +8,13 @@
  * written byte by byte costs a system call a line, even if a line takes its guest longer. Bytes that find no room are dropped and counted, and a mark takes their place in the output.
  *
  * Memory: address space for the whole buffer, touched as far as the reader lags behind.
+ *
+ * For who must not lose any there is chr_out_full(): with half of the buffer in use, the writer of the bytes is to wait.
  */
 #ifndef LKVM_CHR_OUT_H
 #define LKVM_CHR_OUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +33,16 @@ struct chr_out *chr_out_new(const char *name, int fd, size_t buf_len, const stru
 
 void chr_out_write(struct chr_out *out, const uint8_t *buf,
 		   size_t len); /* any thread, in its order */
+
+/*
+ * `changed` is called on the writer's thread, under a leaf lock, when chr_out_full() has said yes and a quarter is in use,
+ * and when the output ends. It posts to a loop and no more. To be set before the first byte.
+ */
+void chr_out_watch(struct chr_out *out, void (*changed)(void *arg), void *arg);
+/* Any thread; takes a leaf lock. Of an output that has ended: false, since what is written goes nowhere. */
+bool chr_out_full(struct chr_out *out);
+/* All is written after chr_out_close(), or output ended early. */
+bool chr_out_ended(struct chr_out *out);
 
 /*
  * Ending takes two steps, so that two outputs can share a deadline: close, then wait. Nothing is

@@ -13,6 +13,12 @@
  * kept and no more is read; but with `escape` reading goes on and what is typed beyond CHR_IN_LEN is
  * lost, as on a terminal line, so that the escape works when the guest hangs. End of file ends input,
  * not the VM.
+ *
+ * A `lossless` chr is a stream that belongs to a program in the guest. Its device stops sending when chr_full() says so
+ * and goes on when it is told writable(). Its input is given out against credit (chr_input_credit()), as the reader in
+ * the guest has room: what a driver in between cannot hold is never sent, and nothing is read before. The end of input is told by on_end() with
+ * the number of bytes that there were, and then by one more byte, a 0, that wakes the reader: by that number it
+ * knows that it is no data.
  */
 #ifndef LKVM_CHR_H
 #define LKVM_CHR_H
@@ -34,6 +40,7 @@ struct chr;
 struct chr_frontend {
 	size_t (*room)(void *arg);                                /* bytes it takes now */
 	void (*input)(void *arg, const uint8_t *buf, size_t len); /* len <= what room() said */
+	void (*writable)(void *arg); /* lossless: after chr_full() there is room again */
 	void *arg;
 };
 
@@ -53,6 +60,9 @@ struct chr_config {
 	 * the chr's lock: must be quick and not call back.
 	 */
 	void (*tap)(void *arg, const uint8_t *buf, size_t len);
+	bool lossless;
+	void (*on_end)(void *arg, uint64_t len);         /* lossless, on the loop: input has ended */
+	void (*on_output_end)(void *arg); /* lossless, on the loop, once or more: chr_output_ended() */
 	void *arg;
 };
 
@@ -74,6 +84,16 @@ void chr_set_frontend(struct chr *chr,
 		      const struct chr_frontend *fe);         /* before the first vCPU runs */
 void chr_write(struct chr *chr, const void *buf, size_t len); /* any thread */
 void chr_input_ready(struct chr *chr); /* any thread: the device has room again */
+
+/* Of a lossless chr; any thread. */
+#define CHR_CREDIT_ALL UINT64_MAX
+void chr_input_credit(struct chr *chr, uint64_t bytes); /* adds; what would overflow is CHR_CREDIT_ALL */
+/* The device is to wait for writable(). May be called with the device's lock held. Of others: false. */
+bool chr_full(struct chr *chr);
+/* The stream is complete: when all of it is with its reader, or lost, on_output_end() is called. */
+void chr_finish(struct chr *chr);
+/* Nothing that is written now reaches a reader: chr_finish() has done its work, or the reader is gone. */
+bool chr_output_ended(struct chr *chr);
 
 struct chr_stats {
 	uint64_t written; /* bytes given to chr_write() */

@@ -11,6 +11,7 @@
 
 #include <lkvm/log.h>
 #include <lkvm/match.h>
+#include <lkvm/streams.h>
 #include <lkvm/virtio/types.h>
 
 enum boot_how {
@@ -38,6 +39,8 @@ struct machine_config {
 	const char *kernel; /* path */
 	const char *const *initrds;
 	unsigned int initrds_nr;
+	const void *initramfs; /* one more initrd, after the files; NULL: none */
+	size_t initramfs_len;
 	const char *cmdline; /* the kernel's, complete */
 	enum boot_how boot;
 	bool kaslr;
@@ -52,6 +55,9 @@ struct machine_config {
 
 	bool acpi;
 	int debug_exit; /* port, -1: none */
+
+	bool command;                   /* one is run in the guest: */
+	struct streams_config streams; /* its streams, but for the callbacks */
 
 	bool console; /* false: the serial ports exist and go nowhere */
 	int in_fd;    /* console input, -1: none */

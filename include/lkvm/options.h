@@ -94,7 +94,7 @@ option_parse_fn
 option_parse_fn option_seconds; /* uint64_t ns; "30", "0.5"; min and max in ns */
 option_parse_fn option_cpus;    /* struct option_cpus: "0,2-3" */
 
-#define OPTION_STRINGS_MAX 16
+#define OPTION_STRINGS_MAX 64
 
 struct option_strings {
 	const char *str[OPTION_STRINGS_MAX];

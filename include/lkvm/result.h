@@ -38,10 +38,10 @@ const char *result_outcome(enum stop_reason reason);
 const char *result_err_outcome(const struct err *err);
 
 /*
- * A run that should have shown a console line, and did not: when it ended in order otherwise, with nothing to say
- * (power-off, reset, a status of 0), it becomes STOP_EARLY, in whose words that end is.
+ * A run that should have shown a console line or a command's status, and did not: when it ended in order otherwise, with
+ * nothing to say (power-off, reset, a status of 0), it becomes STOP_EARLY, in whose words that end is.
  */
-void result_unmatched(struct stop_info *info);
+void result_early(struct stop_info *info, enum stop_early what);
 
 /* "guest panic: Kernel panic - not syncing: ..." without a newline. */
 void result_describe(const struct stop_info *info, char *buf, size_t len);

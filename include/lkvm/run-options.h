@@ -34,6 +34,14 @@ struct run_options {
 	unsigned int fail_on;
 	unsigned int on_reset;
 	const char *result;
+	char *const *command; /* and its arguments, NULL at the end; NULL: none */
+	struct option_strings env;
+	const char *cwd;
+	bool user; /* uid and gid are given */
+	uint32_t uid, gid;
+	const char *init;
+	bool verbose;
+	const char *results;
 	bool die_with_parent;
 	bool debug_on_fail;
 	const char *name;

@@ -3,7 +3,7 @@
  * A 16550A serial port. Source: National Semiconductor PC16550D data sheet; "DS n" below is its section.
  *
  * Output never waits: a byte written to THR is given to chr_write() before the write returns, so THRE
- * and TEMT are always set and the transmit FIFO is always empty.
+ * and TEMT are set and the transmit FIFO is empty. Only while a lossless chr is full does the transmitter look busy.
  *
  * Input is pulled, a receive trigger's worth at a time, and only while the guest listens: with the
  * receive interrupt enabled (IER bit 0), or while it polls LSR (SERIAL_POLLS reads with no other access
@@ -19,7 +19,7 @@
  * Ownership: storage is the caller's and stays until no vCPU runs and no chr calls; the bus and the chr
  * are borrowed. Threads: registers on any vCPU thread, several at once; room() and input() on the chr's
  * loop. Locks: `lock` is a leaf but for the interrupt line. No chr_* function is called with it held,
- * so a chr may call room() and input() with its own lock held.
+ * so a chr may call room() and input() with its own lock held. chr_full() is the exception.
  */
 #ifndef LKVM_SERIAL_H
 #define LKVM_SERIAL_H
@@ -59,6 +59,7 @@ struct serial {
 	uint8_t msr;        /* inputs (high half) and their deltas (low half) */
 	bool overrun;       /* LSR OE */
 	bool thre;          /* a THRE interrupt is pending (it is not the LSR bit) */
+	bool stalled;       /* the chr is full: THRE and TEMT are off until it is writable */
 	bool starved;       /* the chr was told "no room": it waits for chr_input_ready() */
 	unsigned int polls; /* consecutive LSR reads, stops at SERIAL_POLLS */
 };

@@ -27,7 +27,8 @@ enum stop_reason {
 	STOP_RESET,        /* the guest asked for a reset */
 	STOP_POWEROFF,     /* the guest powered off */
 	STOP_DEBUG_EXIT,   /* a byte was written to the --debug-exit port; `value` is the byte */
-	STOP_EARLY,        /* one of these, but no --until had matched; made of them at the end */
+	STOP_COMMAND,      /* a command in the guest has ended; `value` is its status */
+	STOP_EARLY,        /* one of these, but not what was waited for; made of them at the end. `value`: enum stop_early */
 	STOP_TIMEOUT,      /* --timeout or --boot-timeout expired */
 	STOP_HANG,         /* --idle-timeout expired, or all CPUs sleep for ever */
 	STOP_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
@@ -40,6 +41,9 @@ enum stop_reason {
 	STOP_HOST,         /* the host failed us: memory, a file */
 	STOP_KVM,          /* KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, a failed ioctl */
 };
+
+/* What did not come. */
+enum stop_early { EARLY_UNTIL, EARLY_COMMAND };
 
 struct stop {
 	pthread_mutex_t lock;

@@ -86,7 +86,7 @@ START_TEST(an_end_without_the_line)
 			bool orderly = r == STOP_POWEROFF || r == STOP_RESET ||
 				       (r == STOP_DEBUG_EXIT && !value);
 
-			result_unmatched(&info);
+			result_early(&info, EARLY_UNTIL);
 			ck_assert_int_eq(info.reason, orderly ? STOP_EARLY : r);
 			if (r == STOP_POWEROFF)
 				ck_assert_str_eq(info.detail, "guest powered off: x");
