@@ -21,6 +21,13 @@ static const struct {
 	{ { .reason = STOP_DEBUG_EXIT, .value = 192 }, 192, "guest wrote its status: 192" },
 	{ { .reason = STOP_DEBUG_EXIT, .value = 193 }, 199, "guest wrote its status: 193" },
 	{ { .reason = STOP_DEBUG_EXIT, .value = 255 }, 199, "guest wrote its status: 255" },
+	{ { .reason = STOP_COMMAND, .value = 0 }, 0, "the command's status: 0" },
+	{ { .reason = STOP_COMMAND, .value = 192 }, 192, "the command's status: 192" },
+	{ { .reason = STOP_COMMAND, .value = 193 }, 199, "the command's status: 193" },
+	{ { .reason = STOP_COMMAND, .value = UINT32_MAX }, 199, "the command's status: 4294967295" },
+	{ { .reason = STOP_EARLY, .value = EARLY_COMMAND, .detail = "guest reset" },
+	  208,
+	  "ended before the command's status came: guest reset" },
 	{ { .reason = STOP_RESET, .detail = "x" }, 200, "guest reset: x" },
 	{ { .reason = STOP_PANIC, .detail = "Kernel panic - not syncing: y" },
 	  201,
@@ -73,6 +80,8 @@ START_TEST(every_status_of_the_guest)
 		struct stop_info info = { .reason = STOP_DEBUG_EXIT, .value = v };
 
 		ck_assert_int_eq(result_status(&info), v <= 192 ? (int)v : 199);
+		info.reason = STOP_COMMAND;
+		ck_assert_int_eq(result_status(&info), v <= 192 ? (int)v : 199);
 	}
 }
 END_TEST
@@ -84,7 +93,7 @@ START_TEST(an_end_without_the_line)
 		for (uint32_t value = 0; value < 2; value++) {
 			struct stop_info info = { .reason = r, .value = value, .detail = "x" };
 			bool orderly = r == STOP_POWEROFF || r == STOP_RESET ||
-				       (r == STOP_DEBUG_EXIT && !value);
+				       ((r == STOP_DEBUG_EXIT || r == STOP_COMMAND) && !value);
 
 			result_early(&info, EARLY_UNTIL);
 			ck_assert_int_eq(info.reason, orderly ? STOP_EARLY : r);

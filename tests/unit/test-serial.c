@@ -33,6 +33,7 @@ struct chr {
 	char in[4096], out[65536];
 	size_t in_nr, in_at, out_nr;
 	atomic_uint ready;
+	_Atomic bool full; /* what chr_full() says */
 };
 
 static struct chr chr;
@@ -50,6 +51,11 @@ void chr_write(struct chr *c, const void *buf, size_t len)
 	for (size_t i = 0; i < len && c->out_nr < sizeof(c->out); i++)
 		c->out[c->out_nr++] = ((const char *)buf)[i];
 	pthread_mutex_unlock(&c->lock);
+}
+
+bool chr_full(struct chr *c)
+{
+	return atomic_load(&c->full);
 }
 
 void chr_input_ready(struct chr *c)
@@ -133,6 +139,42 @@ START_TEST(writable_bits)
 	ck_assert_uint_eq(inb(LSR), IDLE);
 	inb(MSR);
 	ck_assert_uint_eq(inb(MSR), 0xb0);
+}
+END_TEST
+
+/* The transmitter looks busy, to one who polls and to one who waits for the interrupt, until there is room. */
+START_TEST(a_full_chr_stalls_the_transmitter)
+{
+	outb(IER, 0);
+	outb(THR, '1');
+	ck_assert_uint_eq(inb(LSR), IDLE);
+	chr.full = true;
+	outb(THR, '2');
+	ck_assert_uint_eq(inb(LSR), 0);
+	outb(MCR, OUT2);
+	outb(IER, 0x02);
+	ck_assert(!line());
+	ck_assert_uint_eq(inb(IIR), 0x01);
+	/* Told, but full again already: it stays as it is. */
+	chr.fe.writable(chr.fe.arg);
+	ck_assert_uint_eq(inb(LSR), 0);
+	chr.full = false;
+	chr.fe.writable(chr.fe.arg);
+	ck_assert(line());
+	ck_assert_uint_eq(inb(LSR), IDLE);
+	ck_assert_uint_eq(inb(IIR), 0x02);
+	/* What is sent without asking is still in order. */
+	chr.full = true;
+	outb(THR, '3');
+	outb(THR, '4');
+	ck_assert_uint_eq(chr.out_nr, 4);
+	ck_assert_int_eq(memcmp(chr.out, "1234", 4), 0);
+	/* A writable() that nobody waits for is no interrupt. */
+	chr.full = false;
+	chr.fe.writable(chr.fe.arg);
+	ck_assert_uint_eq(inb(IIR), 0x02);
+	chr.fe.writable(chr.fe.arg);
+	ck_assert_uint_eq(inb(IIR), 0x01);
 }
 END_TEST
 
@@ -743,6 +785,7 @@ END_TEST
 UNIT_SUITE("serial", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, registers_after_reset);
+	tcase_add_test(tc, a_full_chr_stalls_the_transmitter);
 	tcase_add_test(tc, writable_bits);
 	tcase_add_test(tc, divisor_is_neither_printed_nor_an_interrupt_enable);
 	tcase_add_test(tc, wide_accesses_are_bytes);
