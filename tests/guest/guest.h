@@ -20,6 +20,7 @@
 #define I8042_CMD    0x64
 #define PORT_A20     0x92
 #define PORT_PVPANIC 0x505
+#define PORT_CMD     0x510
 #define PORT_PM_CNT  0x604
 #define PORT_RESET   0xcf9
 #define RAM_LOW_MAX  0xc0000000ULL /* RAM ends here below 4 GiB */
@@ -155,7 +156,7 @@ struct guest_case {
 _Noreturn void end_as_told(void); /* how=cf9, i8042, a20, triple, poweroff, halt or spin */
 /* Each ends with a NULL name. */
 extern const struct guest_case cases_basic[], cases_io[], cases_cpu[], cases_virtio[], cases_move[],
-	cases_hostile[], cases_bench[], cases_blk[], cases_outcome[];
+	cases_hostile[], cases_bench[], cases_blk[], cases_outcome[], cases_cmd[];
 /* called from start.S */
 void ap_main(uint32_t nr);
 void on_tick(void);

@@ -223,6 +223,7 @@ void guest_main(uint64_t info, uint64_t is_pvh, uint64_t loaded_at)
 	run_case(cases_bench);
 	run_case(cases_blk);
 	run_case(cases_outcome);
+	run_case(cases_cmd);
 	print("cmdline: ");
 	print(boot.cmdline);
 	print("\n");
