@@ -421,8 +421,8 @@ static int run_machine(struct run *run, struct machine_result *res, struct err *
 	/* Before any thread: it forks. */
 	bool streams = run->cfg.streams.escape;
 	int ret = run->cfg.escape || streams
-			  ? term_raw(&run->term,
-				     streams ? run->cfg.streams.in_fd : run->cfg.in_fd, err)
+			  ? term_raw(&run->term, streams ? run->cfg.streams.in_fd : run->cfg.in_fd,
+				     err)
 			  : 0;
 	if (ret)
 		return ret;

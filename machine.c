@@ -55,13 +55,13 @@ struct machine {
 	struct watch watch;
 	struct chr *chr;
 	struct conlog conlog;
-	struct loop_post busy_post; /* the console is in use */
-	bool busy;                  /* busy_post was posted; under the console's lock */
+	struct loop_post busy_post;         /* the console is in use */
+	bool busy;                          /* busy_post was posted; under the console's lock */
 	struct streams *streams;            /* of a command; NULL: there is none */
 	struct loop_post streams_busy_post; /* they are in use */
 	_Atomic uint64_t streams_fed;       /* bytes from the guest */
 	_Atomic bool streams_busy;          /* streams_busy_post was posted */
-	_Atomic bool pausing;       /* pause_post was posted, and pause_timer has not fired yet */
+	_Atomic bool pausing; /* pause_post was posted, and pause_timer has not fired yet */
 	_Atomic uint64_t first_byte_ns, init_ns;
 	struct loop_post pause_post; /* a line is not finished */
 	struct loop_timer pause_timer;
@@ -242,7 +242,8 @@ static void close_console(struct machine *m, struct machine_result *res)
 	struct chr_stats st;
 
 	if (m->streams)
-		res->streams_lost = streams_drain(m->streams, CONSOLE_DRAIN_MS, &res->streams_errno);
+		res->streams_lost = streams_drain(m->streams, CONSOLE_DRAIN_MS,
+						  &res->streams_errno);
 	chr_drain(m->chr, CONSOLE_DRAIN_MS);
 	chr_stats(m->chr, &st);
 	res->console_dropped = st.dropped;

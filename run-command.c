@@ -18,20 +18,20 @@ int run_command_check(const struct run_options *opt, struct err *err)
 		bool given;
 		const char *name;
 	} needing[] = {
-		{ opt->env.nr, "--env" },       { opt->cwd, "--cwd" },
-		{ opt->user, "--user" },        { opt->verbose, "--verbose" },
+		{ opt->env.nr, "--env" },      { opt->cwd, "--cwd" },
+		{ opt->user, "--user" },       { opt->verbose, "--verbose" },
 		{ opt->results, "--results" },
 	};
 
 	for (size_t i = 0; !opt->command && i < sizeof(needing) / sizeof(needing[0]); i++)
 		if (needing[i].given)
-			return err_usage(err,
-					 "%s is about a command in the guest, and there is none: it "
-					 "follows after --",
-					 needing[i].name);
+			return err_usage(
+				err,
+				"%s is about a command in the guest, and there is none: it "
+				"follows after --",
+				needing[i].name);
 	if (opt->command && opt->init)
-		return err_usage(err,
-				 "--init excludes a command, which an init of lkvm's runs");
+		return err_usage(err, "--init excludes a command, which an init of lkvm's runs");
 	if (opt->command && opt->on_reset == RESET_RESTART)
 		return err_usage(err, "--on-reset restart excludes a command, which runs once");
 	if (opt->init && strpbrk(opt->init, " \t\n\""))
@@ -57,8 +57,10 @@ static int add_env(struct run_command *rc, const char *arg, struct err *err)
 		const char *value = getenv(arg);
 
 		if (!value)
-			return err_usage(err, "option --env: %.80s is not set here; %.80s= sets it to nothing",
-					 arg, arg);
+			return err_usage(
+				err,
+				"option --env: %.80s is not set here; %.80s= sets it to nothing",
+				arg, arg);
 		if (asprintf(&env, "%s=%s", arg, value) < 0)
 			env = NULL;
 	} else {
@@ -104,8 +106,8 @@ static int open_streams(struct run_command *rc, const struct run_options *opt,
 		cfg->out_fd = STDERR_FILENO;
 	if (!opt->results)
 		return 0;
-	rc->results_fd =
-		open(opt->results, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+	rc->results_fd = open(opt->results, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
+			      0666);
 	if (rc->results_fd < 0)
 		return err_host(err, errno, "cannot write --results %s", opt->results);
 	s->results_fd = rc->results_fd;

@@ -36,14 +36,14 @@ struct init {
 	struct regs regs;
 	struct settings set;
 	struct pump in, out, err;
-	uint64_t in_nr;       /* bytes from stdin's stream */
-	uint32_t in_owed;     /* of these, what has left our buffer and was not made room of yet */
-	int terminal;         /* -1: pipes are used */
-	int results;          /* kept open, so that it stays raw */
-	int signals;          /* a signalfd */
-	int child_fds[3];     /* the command's */
-	long child;           /* its process */
-	bool ended;           /* and `status` is its */
+	uint64_t in_nr;   /* bytes from stdin's stream */
+	uint32_t in_owed; /* of these, what has left our buffer and was not made room of yet */
+	int terminal;     /* -1: pipes are used */
+	int results;      /* kept open, so that it stays raw */
+	int signals;      /* a signalfd */
+	int child_fds[3]; /* the command's */
+	long child;       /* its process */
+	bool ended;       /* and `status` is its */
 	uint32_t status;
 };
 
@@ -193,7 +193,8 @@ static int run_command(const struct init *in)
 		say(2, ": not found", s->args[0]);
 		return STATUS_NOT_FOUND;
 	}
-	say(2, ret == -ENOEXEC ? ": not a program that this kernel can run" : ": cannot be executed",
+	say(2,
+	    ret == -ENOEXEC ? ": not a program that this kernel can run" : ": cannot be executed",
 	    s->args[0]);
 	return STATUS_NOT_RUN;
 }

@@ -28,8 +28,8 @@ void cpio_add(struct cpio *c, const char *path, uint32_t mode, const void *data,
 
 	/* magic, then ino, mode, uid, gid, nlink, mtime, filesize, four device numbers, namesize, check */
 	int head = fprintf(c->out, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
-			   ++c->files_nr, mode, 0, 0, 1, 0, len, 0, 0, 0, 0,
-			   (unsigned int)name_len, 0);
+			   ++c->files_nr, mode, 0, 0, 1, 0, len, 0, 0, 0, 0, (unsigned int)name_len,
+			   0);
 	fwrite(path, 1, name_len, c->out);
 	pad(c, (size_t)head + name_len);
 	fwrite(data, 1, len, c->out);

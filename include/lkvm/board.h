@@ -34,7 +34,7 @@ struct board_parts {
 	struct coalesced *coalesced;
 	struct loop *loop;
 	struct stop *stop;
-	struct chr *chr; /* the console, NULL: none */
+	struct chr *chr;         /* the console, NULL: none */
 	struct streams *streams; /* of a command, NULL: there is none */
 	struct vcpu *boot_cpu;
 };

@@ -61,8 +61,9 @@ struct chr_config {
 	 */
 	void (*tap)(void *arg, const uint8_t *buf, size_t len);
 	bool lossless;
-	void (*on_end)(void *arg, uint64_t len);         /* lossless, on the loop: input has ended */
-	void (*on_output_end)(void *arg); /* lossless, on the loop, once or more: chr_output_ended() */
+	void (*on_end)(void *arg, uint64_t len); /* lossless, on the loop: input has ended */
+	void (*on_output_end)(
+		void *arg); /* lossless, on the loop, once or more: chr_output_ended() */
 	void *arg;
 };
 
@@ -87,7 +88,8 @@ void chr_input_ready(struct chr *chr); /* any thread: the device has room again 
 
 /* Of a lossless chr; any thread. */
 #define CHR_CREDIT_ALL UINT64_MAX
-void chr_input_credit(struct chr *chr, uint64_t bytes); /* adds; what would overflow is CHR_CREDIT_ALL */
+void chr_input_credit(struct chr *chr,
+		      uint64_t bytes); /* adds; what would overflow is CHR_CREDIT_ALL */
 /* The device is to wait for writable(). May be called with the device's lock held. Of others: false. */
 bool chr_full(struct chr *chr);
 /* The stream is complete: when all of it is with its reader, or lost, on_output_end() is called. */

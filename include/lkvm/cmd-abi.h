@@ -26,40 +26,43 @@ enum cmd_stream {
  * The registers: little-endian words, reached by bytes or words at any width. A word that is written takes effect with
  * its highest byte, a byte at a time being how /dev/port writes. What is not listed reads as 0.
  */
-#define CMD_REG_ID     0x00 /* r: CMD_ID */
-#define CMD_REG_STATE  0x04 /* r: CMD_STATE_ bits */
-#define CMD_REG_LEN    0x08 /* r: how many bytes of stdin there were, 64 bits; 0 before CMD_STATE_ENDED */
-#define CMD_REG_CREDIT 0x10 /* w: so many more bytes of stdin may be sent; CMD_CREDIT_ALL: all there are */
-#define CMD_REG_STATUS 0x14 /* w: the command's status as a shell would give it; the first write counts */
-#define CMD_REGS_LEN   0x18
+#define CMD_REG_ID    0x00 /* r: CMD_ID */
+#define CMD_REG_STATE 0x04 /* r: CMD_STATE_ bits */
+#define CMD_REG_LEN                                                                                \
+	0x08 /* r: how many bytes of stdin there were, 64 bits; 0 before CMD_STATE_ENDED */
+#define CMD_REG_CREDIT                                                                             \
+	0x10 /* w: so many more bytes of stdin may be sent; CMD_CREDIT_ALL: all there are */
+#define CMD_REG_STATUS                                                                             \
+	0x14 /* w: the command's status as a shell would give it; the first write counts */
+#define CMD_REGS_LEN 0x18
 
-#define CMD_ID         0x31636b6cu /* "lkc1" */
+#define CMD_ID       0x31636b6cu /* "lkc1" */
 
 /*
  * Stdin has ended, after CMD_REG_LEN bytes. One more byte, a 0, follows it through the stream, so that who waits there
  * wakes up and looks. Set before that byte is sent.
  */
-#define CMD_STATE_ENDED       0x01u
-#define CMD_STATE_GONE(n)     (0x10u << (n)) /* nobody reads what is written to stream n any more */
+#define CMD_STATE_ENDED   0x01u
+#define CMD_STATE_GONE(n) (0x10u << (n)) /* nobody reads what is written to stream n any more */
 
-#define CMD_CREDIT_ALL        0xffffffffu
+#define CMD_CREDIT_ALL    0xffffffffu
 
 /*
  * The file of settings: records, each a letter, a value and a NUL, in any order, but arguments in theirs. Whoever
  * reads it stops at the first one that makes no sense.
  */
-#define CMD_SETTINGS_MAGIC    "lkvm1" /* a record of its own, the first */
-#define CMD_SET_PORT          'p'     /* where the registers are, decimal as all numbers here */
-#define CMD_SET_ARG           'a'     /* an argument; the first is the command */
-#define CMD_SET_ENV           'e'     /* NAME=VALUE */
-#define CMD_SET_CWD           'd'     /* a directory */
-#define CMD_SET_UID           'u'     /* the next two or none */
-#define CMD_SET_GID           'g'
-#define CMD_SET_ROWS          'r'     /* the command has a terminal, stdin, stdout and stderr in one, */
-#define CMD_SET_COLS          'c'     /* of this size */
+#define CMD_SETTINGS_MAGIC "lkvm1" /* a record of its own, the first */
+#define CMD_SET_PORT       'p'     /* where the registers are, decimal as all numbers here */
+#define CMD_SET_ARG        'a'     /* an argument; the first is the command */
+#define CMD_SET_ENV        'e'     /* NAME=VALUE */
+#define CMD_SET_CWD        'd'     /* a directory */
+#define CMD_SET_UID        'u'     /* the next two or none */
+#define CMD_SET_GID        'g'
+#define CMD_SET_ROWS       'r' /* the command has a terminal, stdin, stdout and stderr in one, */
+#define CMD_SET_COLS       'c' /* of this size */
 
-#define CMD_SETTINGS_MAX      (1u << 20) /* bytes of the file */
-#define CMD_ARGS_MAX          4096
-#define CMD_ENVS_MAX          1024
+#define CMD_SETTINGS_MAX   (1u << 20) /* bytes of the file */
+#define CMD_ARGS_MAX       4096
+#define CMD_ENVS_MAX       1024
 
 #endif

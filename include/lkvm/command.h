@@ -15,7 +15,7 @@
 struct cpio;
 
 struct command {
-	char *const *args; /* NULL at the end; at least one */
+	char *const *args;       /* NULL at the end; at least one */
 	const char *const *envs; /* "NAME=VALUE" */
 	unsigned int envs_nr;
 	const char *cwd; /* NULL: / */

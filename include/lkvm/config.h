@@ -56,7 +56,7 @@ struct machine_config {
 	bool acpi;
 	int debug_exit; /* port, -1: none */
 
-	bool command;                   /* one is run in the guest: */
+	bool command;                  /* one is run in the guest: */
 	struct streams_config streams; /* its streams, but for the callbacks */
 
 	bool console; /* false: the serial ports exist and go nowhere */

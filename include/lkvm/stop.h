@@ -24,11 +24,11 @@ struct loop;
 /* Ascending rank. */
 enum stop_reason {
 	STOP_NONE,
-	STOP_RESET,        /* the guest asked for a reset */
-	STOP_POWEROFF,     /* the guest powered off */
-	STOP_DEBUG_EXIT,   /* a byte was written to the --debug-exit port; `value` is the byte */
-	STOP_COMMAND,      /* a command in the guest has ended; `value` is its status */
-	STOP_EARLY,        /* one of these, but not what was waited for; made of them at the end. `value`: enum stop_early */
+	STOP_RESET,      /* the guest asked for a reset */
+	STOP_POWEROFF,   /* the guest powered off */
+	STOP_DEBUG_EXIT, /* a byte was written to the --debug-exit port; `value` is the byte */
+	STOP_COMMAND,    /* a command in the guest has ended; `value` is its status */
+	STOP_EARLY, /* one of these, but not what was waited for; made of them at the end. `value`: enum stop_early */
 	STOP_TIMEOUT,      /* --timeout or --boot-timeout expired */
 	STOP_HANG,         /* --idle-timeout expired, or all CPUs sleep for ever */
 	STOP_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */

@@ -120,7 +120,8 @@ static void t_no_credit(void)
 /* Every register, every width, all values that matter; then the end of it that counts. */
 static void t_hostile(void)
 {
-	static const uint32_t values[] = { 0, 1, 0x80, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff };
+	static const uint32_t values[] = { 0,          1,          0x80,      0x7fffffff,
+					   0x80000000, 0xfffffffe, 0xffffffff };
 
 	reg_set(CMD_REG_STATUS, 5);
 	for (unsigned int v = 0; v < sizeof(values) / sizeof(values[0]); v++)
@@ -170,14 +171,9 @@ static void t_reader_gone(void)
 }
 
 const struct guest_case cases_cmd[] = {
-	{ "cmd-status", t_status },
-	{ "cmd-status-bytes", t_status_bytes },
-	{ "cmd-streams", t_streams },
-	{ "cmd-cat", t_cat },
-	{ "cmd-no-credit", t_no_credit },
-	{ "cmd-hostile", t_hostile },
-	{ "cmd-status-then", t_status_then },
-	{ "cmd-no-status", t_no_status },
-	{ "cmd-reader-gone", t_reader_gone },
-	{ NULL, NULL },
+	{ "cmd-status", t_status },           { "cmd-status-bytes", t_status_bytes },
+	{ "cmd-streams", t_streams },         { "cmd-cat", t_cat },
+	{ "cmd-no-credit", t_no_credit },     { "cmd-hostile", t_hostile },
+	{ "cmd-status-then", t_status_then }, { "cmd-no-status", t_no_status },
+	{ "cmd-reader-gone", t_reader_gone }, { NULL, NULL },
 };
