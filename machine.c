@@ -230,6 +230,8 @@ static int open_streams(struct machine *m, struct err *err)
 	if (!m->cfg->command)
 		return 0;
 	cfg.on_escape = on_escape;
+	/* With "quiet" the console does not say so. */
+	cfg.started = on_init;
 	cfg.tap = on_stream;
 	cfg.arg = m;
 	m->streams = streams_new(&cfg, m->loop, &m->stop, &m->cfg->log, err);

@@ -104,7 +104,7 @@ const struct option_foreign run_foreign[] = {
 	{ "--tty", "lkvm connects ttyS0 to stdin and stdout; it makes no terminals yet" },
 	{ "--9p", NO_SHARE },
 	{ "--rootfs", NO_SHARE },
-	{ "--sandbox", "lkvm does not run commands in a guest yet; put an init into an initramfs" },
+	{ "--sandbox", "lkvm runs what follows --: lkvm run [OPTIONS] -- COMMAND" },
 	{ "--balloon", NO_DEVICE },
 	{ "--vsock", NO_DEVICE },
 	{ "--pmem", NO_DEVICE },

@@ -20,6 +20,7 @@ struct streams {
 	struct cmd_status regs;
 	struct stream streams[CMD_STREAMS_END]; /* by number */
 	uint32_t status;
+	_Atomic bool started;
 	_Atomic bool reported; /* `status` is there */
 };
 
@@ -40,6 +41,8 @@ static void on_credit(void *arg, uint32_t bytes)
 {
 	struct streams *s = arg;
 
+	if (!atomic_exchange(&s->started, true) && s->cfg.started)
+		s->cfg.started(s->cfg.arg);
 	chr_input_credit(s->streams[CMD_STDIO].chr,
 			 bytes == CMD_CREDIT_ALL ? CHR_CREDIT_ALL : bytes);
 }

@@ -31,6 +31,7 @@ struct streams_config {
 	int results_fd;    /* CMD_RESULTS */
 	bool escape;       /* in_fd is a terminal: Ctrl-A commands, and no end of input */
 	void (*on_escape)(void *arg);
+	void (*started)(void *arg); /* the guest's init is there; on a vCPU's thread, once */
 	/* Sees every byte that the guest writes to a stream, as chr_config's; not stdin. */
 	void (*tap)(void *arg, const uint8_t *buf, size_t len);
 	void *arg;

@@ -27,6 +27,7 @@ static struct streams *streams;
 static struct bus bus;
 static struct log log_to = { .fd = -1 };
 static struct err err;
+static unsigned int starts;
 static int in[2], out[2], errs[2];
 
 /* What the guest's serial port has got of stdin. */
@@ -90,7 +91,7 @@ static void setup(void)
 {
 	signal(SIGPIPE, SIG_IGN);
 	err = ERR_INIT;
-	got_nr = writables = 0;
+	got_nr = writables = starts = 0;
 	room = sizeof(got);
 	loop = loop_new(&err);
 	stop_init(&stop, loop);
@@ -100,11 +101,20 @@ static void setup(void)
 	ck_assert_int_eq(pipe2(errs, O_CLOEXEC), 0);
 }
 
+static void on_start(void *arg)
+{
+	ck_assert_ptr_eq(arg, &starts);
+	starts++;
+}
+
 static void make(int in_fd)
 {
-	struct streams_config cfg = {
-		.in_fd = in_fd, .out_fd = out[1], .err_fd = errs[1], .results_fd = -1
-	};
+	struct streams_config cfg = { .in_fd = in_fd,
+				      .out_fd = out[1],
+				      .err_fd = errs[1],
+				      .results_fd = -1,
+				      .started = on_start,
+				      .arg = &starts };
 
 	streams = streams_new(&cfg, loop, &stop, &log_to, &err);
 	ck_assert_ptr_nonnull(streams);
@@ -149,6 +159,7 @@ START_TEST(stdin_is_given_against_credit)
 	/* Nor is it taken from whoever else may read it. */
 	ck_assert_int_eq(ioctl(in[0], FIONREAD, &left), 0);
 	ck_assert_int_eq(left, 10);
+	ck_assert_uint_eq(starts, 0);
 	reg_set(CMD_REG_CREDIT, 4);
 	turn();
 	ck_assert_uint_eq(got_nr, 4);
@@ -165,6 +176,7 @@ START_TEST(stdin_is_given_against_credit)
 	/* All of it, and the byte that says to look. */
 	ck_assert_uint_eq(got_nr, 11);
 	ck_assert_int_eq(memcmp(got, "0123456789\0", 11), 0);
+	ck_assert_uint_eq(starts, 1);
 	ck_assert_uint_eq(reg(CMD_REG_STATE, 4), CMD_STATE_ENDED);
 	ck_assert_uint_eq(reg(CMD_REG_LEN, 8), 10);
 	turn();
