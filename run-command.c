@@ -11,6 +11,7 @@
 #include <lkvm/chr-fd.h>
 #include <lkvm/command.h>
 #include <lkvm/run-command.h>
+#include <lkvm/run-initramfs.h>
 
 int run_command_check(const struct run_options *opt, struct err *err)
 {
@@ -142,20 +143,23 @@ int run_command_prepare(struct run_command *rc, const struct run_options *opt,
 	cfg->streams = (struct streams_config){
 		.in_fd = -1, .out_fd = -1, .err_fd = -1, .results_fd = -1
 	};
-	if (!opt->command)
+	if (!opt->command && !run_initramfs_wanted(opt))
 		return 0;
-	cfg->command = cfg->console = true;
+	if (opt->command)
+		cfg->command = cfg->console = true;
 	for (unsigned int i = 0; !ret && i < opt->env.nr; i++)
 		ret = add_env(rc, opt->env.str[i], err);
 	cmd.envs_nr = rc->envs_nr;
-	if (!ret && !dry)
+	if (!ret && !dry && opt->command)
 		ret = open_streams(rc, opt, cfg, err);
 	if (!ret && cfg->streams.escape)
 		describe_terminal(&cmd);
 	if (!ret)
 		ret = cpio_begin(&rc->archive, err);
-	if (!ret)
+	if (!ret && opt->command)
 		ret = command_add(&cmd, &rc->archive, err);
+	if (!ret)
+		ret = run_initramfs_add(opt, cfg->kernel, &rc->archive, err);
 	if (!ret)
 		ret = cpio_end(&rc->archive, err);
 	cfg->initramfs = rc->archive.data;

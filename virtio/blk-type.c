@@ -210,6 +210,7 @@ const struct virtio_type virtio_blk_type = {
 	.option = "disk",
 	.letter = 'd',
 	.arg = "FILE[,KEY=VALUE...]",
+	.module = "virtio_blk",
 	.help = "a disk, by virtio",
 	.keys = disk_keys,
 	.keys_nr = ARRAY_SIZE(disk_keys),

@@ -389,6 +389,7 @@ const struct virtio_type virtio_net_type = {
 	.option = "network",
 	.letter = 'n',
 	.arg = "mode=MODE[,KEY=VALUE...]",
+	.module = "virtio_net",
 	.help = "a network card, by virtio; there is none without it",
 	.keys = network_keys,
 	.keys_nr = ARRAY_SIZE(network_keys),

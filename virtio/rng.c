@@ -224,6 +224,7 @@ static const struct option_def rng_keys[] = {
 const struct virtio_type virtio_rng_type = {
 	.option = "rng",
 	.arg = "[=SOURCE,KEY=VALUE...]",
+	.module = "virtio_rng",
 	.help = "random numbers from the host, by virtio",
 	.keys = rng_keys,
 	.keys_nr = ARRAY_SIZE(rng_keys),

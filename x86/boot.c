@@ -219,3 +219,18 @@ int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot
 	res->initrd_len = info.initrd_len;
 	return 0;
 }
+
+void board_kernel_release(const char *path, char *release, size_t len)
+{
+	struct err err = ERR_INIT;
+	uint8_t head[HEAD_LEN];
+	struct src src;
+
+	*release = 0;
+	if (src_open(&src, "kernel", path, &err))
+		return;
+	size_t n = MIN(sizeof(head), src.size);
+	if (!src_read(&src, 0, head, n, &err) && bzimage_probe(head, n))
+		bzimage_release(&src, release, len);
+	src_release(&src);
+}

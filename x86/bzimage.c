@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "loader.h"
 
@@ -83,6 +85,26 @@ int bzimage_parse(const struct src *src, struct bzimage *bz, struct err *err)
 	if (bz->body_len <= ENTRY64_OFF)
 		return err_usage(err, "kernel %s is cut short: it has no 64-bit entry", src->name);
 	return 0;
+}
+
+void bzimage_release(const struct src *src, char *release, size_t len)
+{
+	struct setup_header hdr;
+	struct err err = ERR_INIT;
+	char text[128];
+
+	*release = 0;
+	if (read_header(src, &hdr, &err) || !hdr.kernel_version)
+		return;
+	uint64_t off = HDR_JUMP_OFF + (uint64_t)hdr.kernel_version;
+	if (off >= src->size)
+		return;
+	size_t n = MIN(sizeof(text) - 1, src->size - off);
+	if (src_read(src, off, text, n, &err))
+		return;
+	text[n] = 0;
+	/* "6.1.0-17-amd64 (builder@host) #1 SMP ..." */
+	snprintf(release, len, "%.*s", (int)strcspn(text, " "), text);
 }
 
 int bzimage_payload(const struct src *src, const struct bzimage *bz, uint64_t *off, uint64_t *len,

@@ -60,6 +60,8 @@ struct bzimage {
 };
 
 /* Whether the file starts like an image of the Linux boot protocol. */
+/* "6.1.0-17-amd64", or "" when a bzImage does not say. */
+void bzimage_release(const struct src *src, char *release, size_t len);
 bool bzimage_probe(const uint8_t *head, size_t len);
 int bzimage_parse(const struct src *src, struct bzimage *bz, struct err *err);
 /* The compressed kernel in the file. An error when it leaves the file. *len is 0 when there is none. */

@@ -6,6 +6,7 @@
 #ifndef LKVM_BOARD_H
 #define LKVM_BOARD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -48,6 +49,12 @@ extern const char *const board_cmdline_tail;
 
 /* Where a kernel is looked for when none was named; NULL ends the list. `release` is uname -r. */
 extern const char *const board_kernels[];
+
+/*
+ * The release of the kernel in a file, as `uname -r` would print it there, by what its image says before it is
+ * decompressed. "" when it does not say.
+ */
+void board_kernel_release(const char *path, char *release, size_t len);
 
 /* Splits RAM around the holes of the address map; fills at most GMEM_REGIONS_MAX, returns how many. */
 unsigned int board_ram(uint64_t size, struct gmem_region *spans);

@@ -8,10 +8,11 @@
 #ifndef LKVM_CMD_ABI_H
 #define LKVM_CMD_ABI_H
 
-#define CMD_DIR      "/.lkvm"
-#define CMD_INIT     CMD_DIR "/init"
-#define CMD_SETTINGS CMD_DIR "/run"
-#define CMD_MODULES  CMD_DIR "/modules" /* paths of modules to load, a line each, in order */
+#define CMD_DIR        "/.lkvm"
+#define CMD_INIT       CMD_DIR "/init"
+#define CMD_SETTINGS   CMD_DIR "/run"
+#define CMD_MODULES    CMD_DIR "/modules" /* paths of modules to load, a line each, in order */
+#define CMD_MODULE_DIR CMD_DIR "/mod"     /* where they are */
 
 /* The streams. Stream n is serial port n, as the board counts them. */
 enum cmd_stream {

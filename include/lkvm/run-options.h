@@ -16,6 +16,8 @@
 struct run_options {
 	const char *kernel;
 	struct option_strings initrds;
+	struct option_strings add, add_exec;
+	const char *modules;
 	struct option_strings params;
 	uint64_t mem;
 	uint32_t cpus;

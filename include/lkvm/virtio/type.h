@@ -32,7 +32,8 @@ struct virtio_type {
 	char letter;        /* or 0 */
 	const char *arg;    /* as in struct option_def */
 	const char *help;
-	bool hidden; /* not in the help */
+	bool hidden;        /* not in the help */
+	const char *module; /* Linux's driver, where it is one; NULL: there is none */
 
 	const struct option_def *keys; /* offsets are into its options */
 	unsigned int keys_nr;
