@@ -13,6 +13,7 @@
 
 #include <lkvm/board.h>
 #include <lkvm/machine.h>
+#include <lkvm/result-cases.h>
 #include <lkvm/result-file.h>
 #include <lkvm/result-json.h>
 #include <lkvm/result.h>
@@ -23,6 +24,15 @@
 
 #include "builtin.h"
 
+/* Who reads how it went: --result, --junit, --tap. */
+enum { TO_JSON, TO_JUNIT, TO_TAP, READERS_NR };
+
+static void (*const writers[])(FILE *out, const struct result_info *info) = {
+	[TO_JSON] = result_write_json,
+	[TO_JUNIT] = result_write_junit,
+	[TO_TAP] = result_write_tap,
+};
+
 /* Everything of a run that must be undone. */
 struct run {
 	struct run_options opt;
@@ -32,8 +42,10 @@ struct run {
 	char kernel[sizeof("/boot/vmlinuz-") + sizeof(((struct utsname *)0)->release)];
 	int log_fd;
 	int parent_fd;
-	struct result_file result;
 	struct run_command command;
+	struct result_file files[READERS_NR];
+	bool wanted[READERS_NR]; /* the file is open */
+	struct ktap ktap;
 	char *const *argv; /* from "run" on */
 	uint64_t start_ns;
 	struct timespec start_wall;
@@ -238,6 +250,7 @@ static int make_config(struct run *run, struct err *err)
 		.idle_timeout_ns = opt->idle_timeout_ns,
 		.until = &opt->until,
 		.fail = &opt->fail,
+		.ktap = opt->ktap ? &run->ktap : NULL,
 		.fail_on_splat = opt->fail_on == FAIL_ON_SPLAT,
 		.debug_on_fail = opt->debug_on_fail,
 		.restart = opt->on_reset == RESET_RESTART,
@@ -370,14 +383,15 @@ static void judge_outcome(struct verdict *v, const struct run *run,
 }
 
 /* `res` is NULL when no machine was made. */
-static int write_result(struct run *run, const struct verdict *v, const struct machine_result *res,
-			struct err *err)
+static int write_result(struct run *run, unsigned int reader, const struct verdict *v,
+			const struct machine_result *res, struct err *err)
 {
 	struct result_info info = {
 		.outcome = v->outcome,
 		.status = v->status,
 		.message = v->text,
 		.name = run->cfg.name,
+		.tests = run->cfg.ktap,
 		.res = res,
 		.start_ns = run->start_ns,
 		.start_wall = run->start_wall,
@@ -389,11 +403,11 @@ static int write_result(struct run *run, const struct verdict *v, const struct m
 	int ret;
 
 	if (f)
-		result_write_json(f, &info);
+		writers[reader](f, &info);
 	if (!f || fclose(f))
-		ret = err_host(err, ENOMEM, "cannot write --result");
+		ret = err_host(err, ENOMEM, "cannot write %s", run->files[reader].option);
 	else
-		ret = result_file_write(&run->result, text, len, err);
+		ret = result_file_write(&run->files[reader], text, len, err);
 	free(text);
 	return ret;
 }
@@ -403,7 +417,9 @@ static int report(struct run *run, struct verdict *v, const struct machine_resul
 {
 	struct err err = ERR_INIT;
 
-	if (run->opt.result && write_result(run, v, res, &err)) {
+	for (unsigned int i = 0; i < READERS_NR; i++) {
+		if (!run->wanted[i] || !write_result(run, i, v, res, &err))
+			continue;
 		/* As with --log: a script relies on it. */
 		print_prefix(run);
 		fprintf(stderr, "%s (%s)\n", err.msg, v->text);
@@ -444,8 +460,10 @@ static void release_run(struct run *run)
 		close(run->log_fd);
 	if (run->parent_fd >= 0)
 		close(run->parent_fd);
-	result_file_close(&run->result);
 	run_command_release(&run->command);
+	for (unsigned int i = 0; i < READERS_NR; i++)
+		result_file_close(&run->files[i]);
+	ktap_release(&run->ktap);
 	free(run->cmdline);
 	free(run->cache_dir);
 }
@@ -476,15 +494,38 @@ static int run_with_result(struct run *run, int *end_signal)
 	return status;
 }
 
+static int open_files(struct run *run, struct err *err)
+{
+	const struct {
+		const char *option, *where;
+	} to[READERS_NR] = {
+		[TO_JSON] = { "--result", run->opt.result },
+		[TO_JUNIT] = { "--junit", run->opt.junit },
+		[TO_TAP] = { "--tap", run->opt.tap },
+	};
+
+	for (unsigned int i = 0; i < READERS_NR; i++) {
+		if (!to[i].where || run->opt.dry_run)
+			continue;
+		for (unsigned int n = 0; n < i; n++)
+			if (to[n].where && !strcmp(to[n].where, to[i].where))
+				return err_usage(err, "%s and %s cannot both go to %s",
+						 to[n].option, to[i].option, to[i].where);
+		int ret = result_file_open(&run->files[i], to[i].option, to[i].where, err);
+		if (ret)
+			return ret;
+		run->wanted[i] = true;
+	}
+	return 0;
+}
+
 static int run_parsed(struct run *run)
 {
 	struct err err = ERR_INIT;
 	int end_signal = 0, status;
 
 	run->cfg.name = run->opt.name;
-	if (run->opt.dry_run)
-		run->opt.result = NULL;
-	if (run->opt.result && result_file_open(&run->result, run->opt.result, &err)) {
+	if (open_files(run, &err)) {
 		print_line(run, err.msg);
 		status = result_err_status(&err);
 	} else {
@@ -501,7 +542,7 @@ int cmd_run(int argc, char **argv)
 	struct run run = {
 		.log_fd = -1,
 		.parent_fd = -1,
-		.result = RESULT_FILE_INIT,
+		.files = { RESULT_FILE_INIT, RESULT_FILE_INIT, RESULT_FILE_INIT },
 		.command = RUN_COMMAND_INIT,
 		.argv = argv,
 		.start_ns = util_now_ns(),

@@ -113,6 +113,8 @@ static void on_console(void *arg, const uint8_t *buf, size_t len)
 		atomic_store(&m->first_byte_ns, util_now_ns());
 	if (conlog_feed(&m->conlog, buf, len) && !atomic_exchange(&m->pausing, true))
 		loop_post(m->loop, &m->pause_post);
+	if (m->cfg->ktap)
+		ktap_feed(m->cfg->ktap, buf, len);
 	if (!m->busy && m->conlog.fed >= CONSOLE_BUSY) {
 		m->busy = true;
 		loop_post(m->loop, &m->busy_post);
@@ -549,12 +551,16 @@ static void use_status(struct machine *m, struct stop_info *info)
 static void get_outcome(struct machine *m, struct machine_result *res)
 {
 	conlog_end(&m->conlog);
+	if (m->cfg->ktap)
+		ktap_end(m->cfg->ktap);
 	stop_get(&m->stop, &res->stop);
 	bool restarts = res->stop.reason == STOP_RESET && m->cfg->restart;
 	if (m->streams)
 		use_status(m, &res->stop);
 	if (m->cfg->until && m->cfg->until->nr && !restarts)
 		result_early(&res->stop, EARLY_UNTIL);
+	if (m->cfg->ktap && !restarts)
+		result_tests(&res->stop, m->cfg->ktap);
 }
 
 /* One life of the VM. Returns 1 when another is to follow, 0 when it was the last, or -errno. */

@@ -19,13 +19,13 @@ static int open_fd(struct result_file *f, const char *number, struct err *err)
 	errno = 0;
 	unsigned long fd = strtoul(number, &end, 10);
 	if (*number < '0' || *number > '9' || *end || errno || fd > INT_MAX)
-		return err_usage(err, "option --result: \"fd:%s\" has no descriptor's number",
+		return err_usage(err, "option %s: \"fd:%s\" has no descriptor's number", f->option,
 				 number);
 	int flags = fcntl((int)fd, F_GETFL);
 	if (flags < 0)
-		return err_host(err, errno, "--result fd:%lu", fd);
+		return err_host(err, errno, "%s fd:%lu", f->option, fd);
 	if ((flags & O_ACCMODE) == O_RDONLY)
-		return err_host(err, EBADF, "--result fd:%lu is open for reading only", fd);
+		return err_host(err, EBADF, "%s fd:%lu is open for reading only", f->option, fd);
 	/* A program that lkvm starts must not keep the reader waiting for the end. */
 	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 	f->fd = (int)fd;
@@ -54,25 +54,26 @@ static int open_regular(struct result_file *f, const char *path, bool exists, st
 	int fd = make_beside(path, &tmp);
 
 	if (fd < 0)
-		return err_host(err, -fd, "cannot write --result %s", path);
+		return err_host(err, -fd, "cannot write %s %s", f->option, path);
 	unlink(tmp);
 	close(fd);
 	free(tmp);
 	if (exists && unlink(path))
-		return err_host(err, errno, "cannot replace --result %s", path);
+		return err_host(err, errno, "cannot replace %s %s", f->option, path);
 	f->path = strdup(path);
-	return f->path ? 0 : err_host(err, ENOMEM, "--result %s", path);
+	return f->path ? 0 : err_host(err, ENOMEM, "%s %s", f->option, path);
 }
 
-int result_file_open(struct result_file *f, const char *where, struct err *err)
+int result_file_open(struct result_file *f, const char *option, const char *where, struct err *err)
 {
 	struct stat st;
 
 	*f = RESULT_FILE_INIT;
+	f->option = option;
 	if (!strncmp(where, "fd:", 3))
 		return open_fd(f, where + 3, err);
 	if (!*where)
-		return err_usage(err, "option --result: the file has no name");
+		return err_usage(err, "option %s: the file has no name", option);
 	bool exists = stat(where, &st) == 0;
 	if (!exists || S_ISREG(st.st_mode)) {
 		/* A link stays one, and what it points to is replaced. */
@@ -85,7 +86,7 @@ int result_file_open(struct result_file *f, const char *where, struct err *err)
 	/* Not blocked by a FIFO that nobody reads. */
 	f->fd = open(where, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	f->owned = f->fd >= 0;
-	return f->owned ? 0 : err_host(err, errno, "cannot write --result %s", where);
+	return f->owned ? 0 : err_host(err, errno, "cannot write %s %s", option, where);
 }
 
 /* In pieces that a pipe with room for any takes without blocking. */
@@ -136,8 +137,8 @@ int result_file_write(struct result_file *f, const char *text, size_t len, struc
 
 	if (!ret)
 		return 0;
-	return f->path ? err_host(err, -ret, "cannot write --result %s", f->path)
-		       : err_host(err, -ret, "cannot write --result");
+	return f->path ? err_host(err, -ret, "cannot write %s %s", f->option, f->path)
+		       : err_host(err, -ret, "cannot write %s", f->option);
 }
 
 void result_file_close(struct result_file *f)

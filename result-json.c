@@ -53,6 +53,28 @@ static void put_console(struct json *j, const struct machine_result *res)
 	json_close(j, '}');
 }
 
+static void put_tests(struct json *j, const struct ktap *k)
+{
+	unsigned int nr = 0;
+
+	if (!k) {
+		json_null(j, "tests");
+		return;
+	}
+	json_open(j, "tests", '{');
+	for (unsigned int i = 0; i < KTAP_OUTCOMES_NR; i++)
+		json_number(j, ktap_outcome_name(i), k->count[i]);
+	json_string(j, "broken", k->broken[0] ? k->broken : NULL);
+	json_open(j, "failures", '[');
+	for (size_t i = 0; i < k->cases_nr && nr < RESULT_FAILURES; i++)
+		if (k->cases[i].outcome == KTAP_FAILED) {
+			json_string(j, NULL, k->cases[i].name);
+			nr++;
+		}
+	json_close(j, ']');
+	json_close(j, '}');
+}
+
 static void put_time(struct json *j, const char *key, uint64_t at_ns, uint64_t start_ns)
 {
 	if (at_ns)
@@ -114,6 +136,7 @@ void result_write_json(FILE *out, const struct result_info *info)
 	json_string(&j, "name", info->name);
 	put_end(&j, info, &res->stop);
 	put_console(&j, res);
+	put_tests(&j, info->tests);
 	put_times(&j, info, &res->times);
 	put_counters(&j, res);
 	json_open(&j, "argv", '[');

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,10 +76,12 @@ const char *result_err_outcome(const struct err *err)
 	return "internal";
 }
 
-/* It ended in order, with nothing to say. */
-static bool is_plain_end(const struct stop_info *info)
+/* It ended in order, with nothing to say of what did not come. */
+static bool is_plain_end(const struct stop_info *info, enum stop_early what)
 {
 	switch (info->reason) {
+	case STOP_UNTIL:
+		return what == EARLY_TESTS;
 	case STOP_RESET:
 	case STOP_POWEROFF:
 		return true;
@@ -94,18 +97,43 @@ void result_early(struct stop_info *info, enum stop_early what)
 {
 	char text[STOP_DETAIL_LEN];
 
-	if (!is_plain_end(info))
+	if (!is_plain_end(info, what))
 		return;
 	result_describe(info, text, sizeof(text));
 	*info = (struct stop_info){ .reason = STOP_EARLY, .value = what };
 	memcpy(info->detail, text, sizeof(text));
 }
 
+void result_tests(struct stop_info *info, const struct ktap *k)
+{
+	const struct ktap_case *first = ktap_first_failure(k);
+	char *text = info->detail;
+
+	if (!k->count[KTAP_FAILED] && !k->broken[0]) {
+		if (!ktap_tests(k))
+			result_early(info, EARLY_TESTS);
+		return;
+	}
+	if (info->reason >= STOP_FAIL)
+		return;
+	*info = (struct stop_info){ .reason = STOP_FAIL, .value = FAIL_TESTS };
+	if (k->count[KTAP_FAILED])
+		snprintf(text, STOP_DETAIL_LEN, "%" PRIu64 " of %" PRIu64 "%s%s",
+			 k->count[KTAP_FAILED], ktap_tests(k), first ? ", the first: " : "",
+			 first ? first->name : "");
+	else
+		snprintf(text, STOP_DETAIL_LEN, "%s", k->broken);
+}
+
 void result_describe(const struct stop_info *info, char *buf, size_t len)
 {
 	const char *text = outcomes[info->reason].text;
 
-	if (info->reason == STOP_EARLY && info->value == EARLY_COMMAND)
+	if (info->reason == STOP_FAIL && info->value == FAIL_TESTS)
+		text = "tests failed";
+	else if (info->reason == STOP_EARLY && info->value == EARLY_TESTS)
+		text = "ended without a test result (--ktap)";
+	else if (info->reason == STOP_EARLY && info->value == EARLY_COMMAND)
 		text = "ended before the command's status came";
 	if (info->reason == STOP_DEBUG_EXIT || info->reason == STOP_COMMAND)
 		snprintf(buf, len, "%s: %u", text, info->value);

@@ -245,6 +245,21 @@ static const struct option_def guest_defs[] = {
 	  .parse = option_string,
 	  AT(result),
 	  .help = "write how it went to this file, or to descriptor N when it is fd:N, as JSON" },
+	{ .name = "junit",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(junit),
+	  .help = "the same as JUnit XML: the run is a test case, and each test that --ktap saw" },
+	{ .name = "tap",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(tap),
+	  .help = "the same as TAP" },
+	{ .name = "ktap",
+	  .parse = option_set,
+	  AT(ktap),
+	  .help = "read test results (KTAP, TAP) from the console: end with status 206 when one "
+		  "failed or their plan is short, with 208 when there is none" },
 	{ .name = "debug-on-fail",
 	  .parse = option_set,
 	  AT(debug_on_fail),
@@ -417,10 +432,10 @@ void run_options_help(void)
 	     "  203      triple fault\n"
 	     "  204      it hangs: all CPUs halted for good, or --idle-timeout expired\n"
 	     "  205      --timeout or --boot-timeout expired\n"
-	     "  206      --fail matched\n"
+	     "  206      --fail matched, or --ktap saw a failure\n"
 	     "  207      stopped by the user (Ctrl-A x), or by --die-with-parent\n"
-	     "  208      the guest ended in order, but before --until matched, or before the "
-	     "command's\n           status came\n"
+	     "  208      the guest ended in order, but before --until matched, before the\n"
+	     "           command's status came, or without a test that --ktap saw\n"
 	     "  210      bad option or bad input file\n"
 	     "  211      the host lacks or refuses something\n"
 	     "  212      KVM failed, or lkvm has a bug\n"

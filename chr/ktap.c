@@ -233,7 +233,7 @@ static void set_broken(struct ktap *k, const char *what, const char *name)
 
 static void check_plan(struct ktap *k, const struct ktap_level *level, bool root)
 {
-	char what[96];
+	char what[80];
 
 	if (level->plan == NO_PLAN) {
 		if (root && level->version)

@@ -71,8 +71,8 @@ struct ktap {
 	struct ktap_case *
 		cases; /* in the order of the results; fewer than were counted when there are too many */
 	size_t cases_nr, cases_room;
-	char broken[2 *
-		    KTAP_NAME]; /* the first thing that is wrong with the stream, in words; or "" */
+	/* The first thing that is wrong with the stream, in words; or "" */
+	char broken[KTAP_NAME + 82];
 };
 
 void ktap_init(struct ktap *k);

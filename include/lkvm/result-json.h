@@ -13,12 +13,15 @@
 #include <lkvm/machine.h>
 
 #define RESULT_VERSION 1
+/* Names of failed tests; more are counted only. */
+#define RESULT_FAILURES 32
 
 struct result_info {
 	const char *outcome;              /* result_outcome() */
 	int status;                       /* 128 + n when lkvm ends by signal n */
 	const char *message;              /* what the last line on stderr says */
 	const char *name;                 /* of the VM, or NULL */
+	const struct ktap *tests;         /* NULL: without --ktap */
 	const struct machine_result *res; /* NULL: no machine was made */
 	uint64_t start_ns;                /* as util_now_ns() has it; times are from here */
 	struct timespec start_wall;       /* the same moment by the wall clock */

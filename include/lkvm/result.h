@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include <lkvm/err.h>
+#include <lkvm/ktap.h>
 #include <lkvm/stop.h>
 
 enum {
@@ -42,6 +43,11 @@ const char *result_err_outcome(const struct err *err);
  * nothing to say (power-off, reset, a status of 0), it becomes STOP_EARLY, in whose words that end is.
  */
 void result_early(struct stop_info *info, enum stop_early what);
+/*
+ * What the tests of a run that is over say of it: STOP_FAIL when one failed or something is wrong with their stream,
+ * unless what ended the run ranks higher; STOP_EARLY when there was none and the run ended in order.
+ */
+void result_tests(struct stop_info *info, const struct ktap *k);
 
 /* "guest panic: Kernel panic - not syncing: ..." without a newline. */
 void result_describe(const struct stop_info *info, char *buf, size_t len);

@@ -35,7 +35,8 @@ struct run_options {
 	struct match until, fail;
 	unsigned int fail_on;
 	unsigned int on_reset;
-	const char *result;
+	const char *result, *junit, *tap;
+	bool ktap;
 	char *const *command; /* and its arguments, NULL at the end; NULL: none */
 	struct option_strings env;
 	const char *cwd;

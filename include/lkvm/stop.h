@@ -33,7 +33,7 @@ enum stop_reason {
 	STOP_HANG,         /* --idle-timeout expired, or all CPUs sleep for ever */
 	STOP_TRIPLE_FAULT, /* KVM_EXIT_SHUTDOWN */
 	STOP_UNTIL,        /* a console line that --until waits for */
-	STOP_FAIL,         /* a console line that --fail names */
+	STOP_FAIL,         /* a console line that --fail names, or --ktap at the end */
 	STOP_SPLAT,        /* a crash that the guest's kernel survived, with --fail-on splat */
 	STOP_PANIC,        /* the guest's kernel panicked */
 	STOP_USER,         /* Ctrl-A x, `lkvm stop`, the end of the parent process */
@@ -42,8 +42,11 @@ enum stop_reason {
 	STOP_KVM,          /* KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_FAIL_ENTRY, a failed ioctl */
 };
 
-/* What did not come. */
-enum stop_early { EARLY_UNTIL, EARLY_COMMAND };
+/* The `value` of STOP_EARLY: what did not come. */
+enum stop_early { EARLY_UNTIL, EARLY_COMMAND, EARLY_TESTS };
+
+/* The `value` of STOP_FAIL: what failed. */
+enum stop_fail { FAIL_LINE, FAIL_TESTS };
 
 struct stop {
 	pthread_mutex_t lock;

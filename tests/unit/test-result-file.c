@@ -64,7 +64,7 @@ static void open_ok(struct result_file *f, const char *where)
 {
 	struct err err = ERR_INIT;
 
-	ck_assert_msg(!result_file_open(f, where, &err), "%s", err.msg);
+	ck_assert_msg(!result_file_open(f, "--result", where, &err), "%s", err.msg);
 }
 
 START_TEST(a_file_is_whole_or_not_there)
@@ -128,7 +128,7 @@ START_TEST(what_cannot_be_written_is_told_before)
 	struct err err = ERR_INIT;
 	struct result_file f;
 
-	ck_assert_int_lt(result_file_open(&f, bad[_i][0], &err), 0);
+	ck_assert_int_lt(result_file_open(&f, "--result", bad[_i][0], &err), 0);
 	ck_assert_msg(strstr(err.msg, bad[_i][1]), "%s", err.msg);
 	ck_assert_ptr_nonnull(strstr(err.msg, "--result"));
 	result_file_close(&f);
@@ -144,7 +144,7 @@ START_TEST(descriptors)
 
 	ck_assert_int_eq(pipe(p), 0);
 	snprintf(where, sizeof(where), "fd:%d", p[0]);
-	ck_assert_int_lt(result_file_open(&f, where, &err), 0);
+	ck_assert_int_lt(result_file_open(&f, "--result", where, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.msg, "reading only"));
 	snprintf(where, sizeof(where), "fd:%d", p[1]);
 	open_ok(&f, where);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: result-json.c result.c util/json.c util/util.c chr/classify.c
+// LINK: result-json.c result.c util/json.c util/util.c chr/classify.c chr/ktap.c
 #include <linux/kvm.h>
 #include <signal.h>
 #include <stdio.h>
@@ -101,6 +101,7 @@ START_TEST(no_machine_was_made)
 	has(json, "\"status\": 210");
 	has(json, "\"cause\": null");
 	has(json, "\"crash\": null");
+	has(json, "\"tests\": null");
 	has(json, "\"first_exit\": null");
 	has(json, "\"exits\": {}");
 	has(json, "\"devices\": []");
@@ -126,7 +127,35 @@ START_TEST(the_guest_s_status_and_signals)
 }
 END_TEST
 
+START_TEST(tests_are_counted_and_failures_are_named)
+{
+	struct ktap k;
+
+	ktap_init(&k);
+	for (unsigned int i = 0; i < RESULT_FAILURES + 2; i++)
+		ktap_feed(&k, (const uint8_t *)"not ok 1 x\n", 11);
+	ktap_feed(&k, (const uint8_t *)"ok 1 y\nBail out! z\n", 19);
+	ktap_end(&k);
+	struct result_info info = { .outcome = "fail", .message = "", .argv = argv, .tests = &k };
+	char *json;
+	size_t len;
+	FILE *f = open_memstream(&json, &len);
+	result_write_json(f, &info);
+	fclose(f);
+	has(json, "\"passed\": 1,");
+	has(json, "\"failed\": 34,");
+	has(json, "\"broken\": \"the tests bailed out: z\"");
+	unsigned int nr = 0;
+	for (const char *s = json; (s = strstr(s, "\"x\"")); s++)
+		nr++;
+	ck_assert_uint_eq(nr, RESULT_FAILURES);
+	free(json);
+	ktap_release(&k);
+}
+END_TEST
+
 UNIT_SUITE("result-json", {
+	tcase_add_test(tc, tests_are_counted_and_failures_are_named);
 	tcase_add_test(tc, all_of_a_run);
 	tcase_add_test(tc, no_machine_was_made);
 	tcase_add_test(tc, the_guest_s_status_and_signals);

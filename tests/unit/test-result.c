@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: result.c
+// LINK: result.c chr/ktap.c chr/classify.c util/util.c
 #include <signal.h>
 #include <string.h>
 
@@ -41,6 +41,10 @@ static const struct {
 	{ { .reason = STOP_HANG, .detail = "x" }, 204, "guest hang: x" },
 	{ { .reason = STOP_TIMEOUT }, 205, "timeout" },
 	{ { .reason = STOP_FAIL, .detail = "FAIL 1" }, 206, "--fail matched: FAIL 1" },
+	{ { .reason = STOP_FAIL, .value = FAIL_TESTS, .detail = "y" }, 206, "tests failed: y" },
+	{ { .reason = STOP_EARLY, .value = EARLY_TESTS, .detail = "reset" },
+	  208,
+	  "ended without a test result (--ktap): reset" },
 	{ { .reason = STOP_EARLY, .detail = "guest reset" },
 	  208,
 	  "ended before --until matched: guest reset" },
@@ -108,6 +112,46 @@ START_TEST(an_end_without_the_line)
 }
 END_TEST
 
+/* Tests that failed outrank what --fail does not, and a run without any is no success either. */
+START_TEST(what_tests_say)
+{
+	static const struct {
+		const char *text;
+		enum stop_reason tests; /* STOP_NONE: nothing */
+		const char *detail;
+	} says[] = {
+		{ "1..1\nok 1\n", STOP_NONE, "x" },
+		{ "1..0 # SKIP\n", STOP_NONE, "x" },
+		{ "1..2\nok 1\nnot ok 2 b\n", STOP_FAIL, "1 of 2, the first: b" },
+		{ "1..2\nok 1\n", STOP_FAIL, "1 results for a plan of 2 tests" },
+		{ "Bail out!\n", STOP_FAIL, "the tests bailed out" },
+		{ "hello\n", STOP_EARLY, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(says); i++) {
+		struct ktap k;
+
+		ktap_init(&k);
+		ktap_feed(&k, (const uint8_t *)says[i].text, strlen(says[i].text));
+		ktap_end(&k);
+		for (int r = STOP_NONE; r <= STOP_KVM; r++) {
+			struct stop_info info = { .reason = r, .detail = "x" };
+			bool orderly = r == STOP_POWEROFF || r == STOP_RESET || r == STOP_UNTIL ||
+				       r == STOP_DEBUG_EXIT;
+			bool told = says[i].tests == STOP_FAIL
+					    ? r < STOP_FAIL
+					    : says[i].tests == STOP_EARLY && orderly;
+
+			result_tests(&info, &k);
+			ck_assert_int_eq(info.reason, told ? says[i].tests : (enum stop_reason)r);
+			if (says[i].detail)
+				ck_assert_str_eq(info.detail, told ? says[i].detail : "x");
+		}
+		ktap_release(&k);
+	}
+}
+END_TEST
+
 START_TEST(every_reason_has_a_name)
 {
 	for (int r = STOP_NONE; r <= STOP_KVM; r++)
@@ -131,6 +175,7 @@ UNIT_SUITE("result", {
 	tcase_add_loop_test(tc, each_error_has_its_status, 0, 4);
 	tcase_add_test(tc, every_status_of_the_guest);
 	tcase_add_test(tc, an_end_without_the_line);
+	tcase_add_test(tc, what_tests_say);
 	tcase_add_test(tc, every_reason_has_a_name);
 	tcase_add_test(tc, a_small_buffer_is_not_overrun);
 })
