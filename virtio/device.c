@@ -322,7 +322,10 @@ void virtio_queue_serve(struct virtqueue *vq)
 	}
 	vq->budget = vq->size;
 	bool again = vq->vd->ops->kick(vq->vd, vq);
-	vq_flush(vq);
+	if (vq->vd->ops->flush)
+		vq->vd->ops->flush(vq->vd, vq);
+	else
+		vq_flush(vq);
 	if (!again && vq->kicks_off)
 		return;
 	if (vq_kicks_on(vq) && again)

@@ -212,6 +212,7 @@ void net_tx_stopped(struct virtio_net_pair *p)
 	if (p->tx.pending)
 		vq_push(p->txq, &p->tx.chain, 0);
 	p->tx.pending = false;
+	vq_late_stop(&p->tx.late);
 }
 
 /* --- receive: buffers that are held --- */
@@ -587,6 +588,7 @@ void net_pair_init(struct virtio_net_pair *p)
 	p->port->writable = on_writable;
 	p->tx.chain = (struct vq_chain){ .iov = p->tx.iovs + 1,
 					 .iov_max = ARRAY_SIZE(p->tx.iovs) - 1 };
+	vq_late_init(&p->tx.late, p->txq, p->rxq);
 	p->rx.timer.fn = on_timer;
 	p->sync.fn = on_sync;
 	p->relook.fn = on_relook;

@@ -165,6 +165,17 @@ static bool net_kick(struct virtio_device *vd, struct virtqueue *vq)
 	return vq->index % 2 ? net_tx_kick(p) : net_rx_kick(p);
 }
 
+/* What was sent is rarely waited for. */
+static void net_flush(struct virtio_device *vd, struct virtqueue *vq)
+{
+	struct virtio_net *n = vd->priv;
+
+	if (vq->index % 2 && !n->vhost)
+		vq_late_flush(&n->pair[vq->index / 2].tx.late);
+	else
+		vq_flush(vq);
+}
+
 static void net_queue_state(struct virtio_device *vd, struct virtqueue *vq, bool on)
 {
 	struct virtio_net *n = vd->priv;
@@ -356,6 +367,7 @@ static const struct virtio_device_ops net_ops = {
 	.start = net_start,
 	.stop = net_stop,
 	.kick = net_kick,
+	.flush = net_flush,
 	.queue_state = net_queue_state,
 	.has_queue = net_has_queue,
 };

@@ -134,7 +134,7 @@ int vq_start(struct virtqueue *vq)
 		return ret;
 	vq->event_idx = virtio_has(vq->vd, VIRTIO_F_EVENT_IDX);
 	vq->indirect = virtio_has(vq->vd, VIRTIO_F_INDIRECT_DESC);
-	vq->next_avail = vq->next_used = vq->signalled = 0;
+	vq->next_avail = vq->next_used = vq->published = vq->signalled = 0;
 	vq->kicks_off = false;
 	vq->running = true;
 	return 0;
@@ -476,26 +476,47 @@ static bool passed(uint16_t event, uint16_t old, uint16_t new)
 	return (uint16_t)(new - event - 1) < (uint16_t)(new - old);
 }
 
-static bool wants_interrupt(struct virtqueue *vq)
+static bool wants_interrupt(const struct virtqueue *vq)
 {
-	uint16_t old = vq->signalled;
-
-	vq->signalled = vq->next_used;
 	if (vq->event_idx)
-		return passed(load16(used_event(vq)), old, vq->next_used);
+		return passed(load16(used_event(vq)), vq->signalled, vq->published);
 	return !(load16(&vq->avail->flags) & AVAIL_F_NO_INTERRUPT);
+}
+
+void vq_publish(struct virtqueue *vq)
+{
+	if (!vq_usable(vq) || vq->published == vq->next_used)
+		return;
+	vq->published = vq->next_used;
+	/* Entries before idx: the driver's read of idx pairs with this (2.7.8.2). */
+	store16_release(&vq->used->idx, vq->published);
+	/* idx before the driver's wish is read; pairs with the driver's, between wish and idx (2.7.7). */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* A driver that is not interested now looks at idx after it has changed its mind, so it is asked once. */
+bool vq_is_awaited(struct virtqueue *vq)
+{
+	if (!vq_usable(vq) || vq->signalled == vq->published)
+		return false;
+	if (wants_interrupt(vq))
+		return true;
+	vq->signalled = vq->published;
+	return false;
+}
+
+uint16_t vq_past_event(const struct virtqueue *vq)
+{
+	return load16(&vq->avail->idx) - load16(used_event(vq));
 }
 
 void vq_flush(struct virtqueue *vq)
 {
-	if (!vq_usable(vq) || vq->signalled == vq->next_used)
+	vq_publish(vq);
+	if (!vq_is_awaited(vq))
 		return;
-	/* Entries before idx: the driver's read of idx pairs with this (2.7.8.2). */
-	store16_release(&vq->used->idx, vq->next_used);
-	/* idx before the driver's wish is read; pairs with the driver's, between wish and idx (2.7.7). */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (wants_interrupt(vq))
-		vq->vd->transport->irq_queue(vq->vd, vq->index);
+	vq->signalled = vq->published;
+	vq->vd->transport->irq_queue(vq->vd, vq->index);
 }
 
 void vq_kicks_off(struct virtqueue *vq)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/net.c
+// LINK: virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c util/loop.c util/log.c util/err.c tests/mock/clock.c tests/mock/net.c
 /*
  * A hostile driver, and a hostile peer behind the backend, at virtio-net: the input chooses features and is then a
  * program of chains for each queue, frames with any header, control commands, kicks, resets and what the backend does.

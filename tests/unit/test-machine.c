@@ -9,7 +9,7 @@
 // LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c
 // LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
 // LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
-// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
 // LINK: util/options.c util/json.c util/option-types.c util/option-keys.c util/nearest.c

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
+// LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c gmem.c
 // LINK: util/options.c util/json.c util/option-types.c util/option-keys.c util/nearest.c util/loop.c util/log.c util/err.c util/util.c util/thread.c
 /* The option --network: what it takes, and what it makes of it. */

@@ -122,6 +122,8 @@ struct virtio_device_ops {
 	 * that it turned off stay off until then.
 	 */
 	bool (*kick)(struct virtio_device *vd, struct virtqueue *vq);
+	/* After it, in place of vq_flush(). May be NULL. */
+	void (*flush)(struct virtio_device *vd, struct virtqueue *vq);
 	/*
 	 * On the queue's owner thread: the queue begins, before its first kick, or has stopped (a reset of
 	 * the device or of the queue), and chains that the type holds are pushed back now. One that the kernel

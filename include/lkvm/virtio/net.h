@@ -20,6 +20,7 @@
 
 #include <lkvm/net/backend.h>
 #include <lkvm/virtio/device.h>
+#include <lkvm/virtio/late.h>
 #include <lkvm/virtio/vhost.h>
 
 #define VIRTIO_NET_ID         1
@@ -95,6 +96,7 @@ struct virtio_net_tx {
 	unsigned int vec, vec_nr; /* in iovs[]: the header and the frame */
 	uint32_t frame_len;
 	bool pending; /* the backend had no room for it */
+	struct vq_late late;
 };
 
 /* Of one owner's thread, but for the counts and `running`. */

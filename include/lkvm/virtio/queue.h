@@ -65,7 +65,8 @@ struct virtqueue {
 	struct vring_used *used;
 	uint16_t next_avail; /* free-running: the next entry to take */
 	uint16_t next_used;  /* free-running: the next entry to fill */
-	uint16_t signalled;  /* next_used when the driver was last told */
+	uint16_t published;  /* next_used as the driver sees it */
+	uint16_t signalled;  /* `published` when the driver was last told, or did not want to be */
 	bool kicks_off;      /* kicks are suppressed */
 	bool bus_master;     /* false: memory is left alone, and what comes back is held */
 	struct vq_held *held;
@@ -123,6 +124,15 @@ bool vq_is_live(const struct virtqueue *vq, const struct vq_chain *chain);
 
 /* Publishes what was pushed and decides once whether the driver wants an interrupt. */
 void vq_flush(struct virtqueue *vq);
+/* The two halves of it, for interrupts that may be late (late.h): the first leaves the decision open. */
+void vq_publish(struct virtqueue *vq);
+/* Whether the driver wants to be interrupted for what is published. What it does not care for is decided with this. */
+bool vq_is_awaited(struct virtqueue *vq);
+/*
+ * Of an awaited one with EVENT_IDX: entries that are available from the one on which the driver waits for. Its word, good
+ * for guesses only.
+ */
+uint16_t vq_past_event(const struct virtqueue *vq);
 
 /*
  * Whether what is popped may be used now. A type that holds chains from one event to the next asks before it
