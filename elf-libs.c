@@ -220,7 +220,7 @@ static bool find_library(const struct search *s, const struct image *im, const c
 #else
 		"/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:"
 #endif
-		"/lib64:/usr/lib64:/lib:/usr/lib:/usr/local/lib";
+		"/lib64:/usr/lib64:/lib:/usr/lib";
 
 	if (*name == '/') {
 		*p = (struct place){ strdup(name), strdup(name) };

@@ -288,6 +288,9 @@ static int check_dest(const char *spec, char *dest, struct err *err)
 	if (to == dest)
 		*to++ = '/';
 	*to = 0;
+	if (strlen(dest) >= PATH_MAX)
+		return err_usage(err, "%.200s: the path in the guest is longer than %d bytes", spec,
+				 PATH_MAX - 1);
 	return 0;
 }
 

@@ -98,8 +98,15 @@ START_TEST(where_it_cannot_go)
 		{ "a:/..", "has a \"..\"" },  { "a:/b/../c", "has a \"..\"" },
 		{ "a:/../", "has a \"..\"" },
 	};
-	char *from, *dest;
+	char *from, *dest, spec[3 + 4096] = "a:/";
 
+	memset(spec + 3, 'b', 4095);
+	ck_assert_int_eq(initramfs_split(spec, &from, &dest, &err), -EINVAL);
+	says("is longer than 4095 bytes");
+	spec[3 + 4094] = 0;
+	ck_assert_int_eq(initramfs_split(spec, &from, &dest, &err), 0);
+	free(from);
+	free(dest);
 	for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
 		err = ERR_INIT;
 		ck_assert_int_eq(initramfs_split(bad[i].spec, &from, &dest, &err), -EINVAL);

@@ -137,7 +137,7 @@ START_TEST(what_tests_say)
 		for (int r = STOP_NONE; r <= STOP_KVM; r++) {
 			struct stop_info info = { .reason = r, .detail = "x" };
 			bool orderly = r == STOP_POWEROFF || r == STOP_RESET || r == STOP_UNTIL ||
-				       r == STOP_DEBUG_EXIT;
+				       r == STOP_DEBUG_EXIT || r == STOP_COMMAND;
 			bool told = says[i].tests == STOP_FAIL
 					    ? r < STOP_FAIL
 					    : says[i].tests == STOP_EARLY && orderly;
