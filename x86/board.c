@@ -370,3 +370,8 @@ void board_describe(const struct board *b, FILE *out)
 		fprintf(out, "initrd     0x%" PRIx64 " %" PRIu64 " KiB\n", b->boot.initrd_gpa,
 			b->boot.initrd_len / KIB);
 }
+
+void board_kernel_release(const char *path, char *release, size_t len)
+{
+	boot_kernel_release(path, release, len);
+}

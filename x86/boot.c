@@ -220,7 +220,7 @@ int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot
 	return 0;
 }
 
-void board_kernel_release(const char *path, char *release, size_t len)
+void boot_kernel_release(const char *path, char *release, size_t len)
 {
 	struct err err = ERR_INIT;
 	uint8_t head[HEAD_LEN];

@@ -48,4 +48,7 @@ struct boot_result {
 int boot_load(const struct gmem *gm, const struct boot_request *req, struct boot_result *res,
 	      struct err *err);
 
+/* The release of the kernel in a file, "" when it does not say without being decompressed. */
+void boot_kernel_release(const char *path, char *release, size_t len);
+
 #endif
