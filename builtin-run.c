@@ -123,8 +123,9 @@ static int make_cmdline(struct run *run, struct err *err)
 		const char *init = find_init_args(params);
 		bool plain = run->opt.nodefaults;
 
-		/* A word of ours after the user's is the one that counts. */
-		if (asprintf(&run->cmdline, "%s%s%.*s%s%s%s%s%s%s", plain ? "" : board_cmdline,
+		/* A word of ours after the user's is the one that counts; the last console is the one of /dev/console. */
+		if (asprintf(&run->cmdline, "%s%s%s%.*s%s%s%s%s%s%s", plain ? "" : board_cmdline,
+			     run->opt.console == CONSOLE_VIRTIO && !plain ? " console=hvc0" : "",
 			     plain ? "" : " ", (int)(init - params), params,
 			     plain || init == params || init[-1] == ' ' ? "" : " ",
 			     plain ? "" : board_cmdline_tail, rdinit, run->opt.init ?: "",
@@ -181,6 +182,8 @@ static int open_console(struct run *run, struct err *err)
 	if (usable_fd(STDIN_FILENO, O_WRONLY) && (!tty || tcgetpgrp(STDIN_FILENO) == getpgrp()))
 		cfg->in_fd = STDIN_FILENO;
 	cfg->escape = tty && cfg->in_fd >= 0;
+	cfg->console_virtio = run->opt.console == CONSOLE_VIRTIO;
+	cfg->follow_size = cfg->console_virtio && isatty(STDOUT_FILENO);
 	return 0;
 }
 
@@ -293,6 +296,8 @@ static void block_signals(struct run *run)
 	block = run->signals;
 	sigaddset(&block, SIGPIPE);
 	sigaddset(&block, SIGXFSZ);
+	if (run->cfg.follow_size)
+		sigaddset(&block, SIGWINCH);
 	sigprocmask(SIG_BLOCK, &block, NULL);
 	run->cfg.signals = &run->signals;
 }

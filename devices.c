@@ -94,10 +94,12 @@ static int make_device(struct devices *devs, unsigned int i, struct err *err)
 	return ret;
 }
 
-int devices_new(struct devices **out, const struct machine_config *cfg, struct kvm *kvm,
+int devices_new(struct devices **out, const struct machine_config *cfg,
+		const struct virtio_spec *own, unsigned int own_nr, struct kvm *kvm,
 		const struct gmem *gm, struct pci *pci, struct err *err)
 {
-	struct devices *devs = calloc(1, sizeof(*devs) + cfg->virtio_nr * sizeof(devs->dev[0]));
+	unsigned int nr = cfg->virtio_nr + own_nr;
+	struct devices *devs = calloc(1, sizeof(*devs) + nr * sizeof(devs->dev[0]));
 
 	*out = NULL;
 	if (!devs)
@@ -108,8 +110,10 @@ int devices_new(struct devices **out, const struct machine_config *cfg, struct k
 	devs->pci = pci;
 	devs->pollers = pollers_new(err);
 	int ret = devs->pollers ? 0 : -ENOMEM;
-	while (!ret && devs->nr < cfg->virtio_nr) {
-		devs->dev[devs->nr].spec = &cfg->virtio[devs->nr];
+	while (!ret && devs->nr < nr) {
+		devs->dev[devs->nr].spec = devs->nr < cfg->virtio_nr
+						   ? &cfg->virtio[devs->nr]
+						   : &own[devs->nr - cfg->virtio_nr];
 		ret = make_device(devs, devs->nr++, err);
 	}
 	if (ret)
@@ -141,8 +145,12 @@ static int drain(struct device *d)
 
 int devices_free(struct devices *devs)
 {
+	uint64_t deadline = util_now_ns() + DEVICES_DRAIN_MS * (NSEC_PER_SEC / 1000);
 	int ret = 0;
 
+	for (unsigned int i = 0; i < devs->nr; i++)
+		if (devs->dev[i].plugged && devs->dev[i].spec->type->drain)
+			devs->dev[i].spec->type->drain(devs->dev[i].vd, deadline);
 	/* All are told to stop before any is waited for. */
 	for (unsigned int i = 0; i < devs->nr; i++)
 		if (devs->dev[i].plugged)

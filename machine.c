@@ -12,6 +12,7 @@
 #include <lkvm/coalesced.h>
 #include <lkvm/devices.h>
 #include <lkvm/gmem.h>
+#include <lkvm/hvc.h>
 #include <lkvm/kvm.h>
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
@@ -53,8 +54,10 @@ struct machine {
 	struct loop *loop;
 	struct stop stop;
 	struct watch watch;
-	struct chr *chr;
+	struct chr *chr; /* the serial console */
 	struct conlog conlog;
+	struct hvc hvc; /* with console_virtio */
+	struct conlog hvc_log;
 	struct loop_post busy_post;         /* the console is in use */
 	bool busy;                          /* busy_post was posted; under the console's lock */
 	struct streams *streams;            /* of a command; NULL: there is none */
@@ -105,15 +108,31 @@ static const struct conlog_ops conlog_ops = {
 	.matched = on_matched,
 };
 
+static void feed(struct machine *m, struct conlog *log, const uint8_t *buf, size_t len)
+{
+	if (!atomic_load_explicit(&m->first_byte_ns, memory_order_relaxed))
+		atomic_store(&m->first_byte_ns, util_now_ns());
+	if (conlog_feed(log, buf, len) && !atomic_exchange(&m->pausing, true))
+		loop_post(m->loop, &m->pause_post);
+}
+
+/* The virtio console: its lines are looked at like the others, which may be on it for a second time. */
+static void on_hvc(void *arg, const uint8_t *buf, size_t len)
+{
+	struct machine *m = arg;
+
+	feed(m, &m->hvc_log, buf, len);
+	if (m->cfg->ktap)
+		ktap_feed(m->cfg->ktap, buf, len);
+}
+
 static void on_console(void *arg, const uint8_t *buf, size_t len)
 {
 	struct machine *m = arg;
 
-	if (!atomic_load_explicit(&m->first_byte_ns, memory_order_relaxed))
-		atomic_store(&m->first_byte_ns, util_now_ns());
-	if (conlog_feed(&m->conlog, buf, len) && !atomic_exchange(&m->pausing, true))
-		loop_post(m->loop, &m->pause_post);
-	if (m->cfg->ktap)
+	feed(m, &m->conlog, buf, len);
+	/* Of two consoles programs have the other one, and the kernel is on both. */
+	if (m->cfg->ktap && !m->cfg->console_virtio)
 		ktap_feed(m->cfg->ktap, buf, len);
 	if (!m->busy && m->conlog.fed >= CONSOLE_BUSY) {
 		m->busy = true;
@@ -159,7 +178,8 @@ static void on_pause_timer(struct loop_timer *t)
 
 	/* In this order: what comes after the look posts anew. */
 	atomic_store(&m->pausing, false);
-	if (conlog_pause(&m->conlog) && !atomic_exchange(&m->pausing, true))
+	bool waits = conlog_pause(&m->conlog) | conlog_pause(&m->hvc_log);
+	if (waits && !atomic_exchange(&m->pausing, true))
 		loop_timer_set(m->loop, t, util_now_ns() + PAUSE_NS);
 }
 
@@ -171,7 +191,12 @@ static uint64_t console_bytes(void *arg)
 	struct chr_stats st;
 
 	chr_stats(m->chr, &st);
-	return st.written;
+	uint64_t n = st.written;
+	if (m->hvc.chr) {
+		chr_stats(m->hvc.chr, &st);
+		n += st.written;
+	}
+	return n;
 }
 
 static uint64_t progress(void *arg)
@@ -221,6 +246,16 @@ static int open_console(struct machine *m, struct err *err)
 		.arg = m,
 	};
 
+	if (cfg->console_virtio) {
+		struct chr_config hvc = chr;
+
+		hvc.copy_fd = -1;
+		hvc.tap = on_hvc;
+		int ret = hvc_init(&m->hvc, cfg, &hvc, m->loop, err);
+		if (ret)
+			return ret;
+		chr.in_fd = chr.out_fd = -1;
+	}
 	m->chr = chr_new(&chr, m->loop, &cfg->log, err);
 	return m->chr ? 0 : -ENOMEM;
 }
@@ -250,9 +285,13 @@ static void close_console(struct machine *m, struct machine_result *res)
 						  &res->streams_errno);
 	chr_drain(m->chr, CONSOLE_DRAIN_MS);
 	chr_stats(m->chr, &st);
+	res->copy_errno = st.copy_errno;
+	if (m->hvc.chr) {
+		chr_drain(m->hvc.chr, CONSOLE_DRAIN_MS);
+		chr_stats(m->hvc.chr, &st);
+	}
 	res->console_dropped = st.dropped;
 	res->console_errno = st.out_errno;
-	res->copy_errno = st.copy_errno;
 }
 
 int machine_new(struct machine **out, const struct machine_config *cfg, struct err *err)
@@ -265,8 +304,9 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	m->streams_busy_post.fn = on_streams_busy_post;
 	m->pause_post.fn = on_pause_post;
 	m->pause_timer.fn = on_pause_timer;
-	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until,
-		    classify_told_stamps(cfg->cmdline));
+	bool stamps = classify_told_stamps(cfg->cmdline);
+	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until, stamps);
+	conlog_init(&m->hvc_log, &conlog_ops, m, cfg->fail, cfg->until, stamps);
 	m->loop = loop_new(err);
 	stop_init(&m->stop, m->loop);
 
@@ -289,7 +329,9 @@ void machine_free(struct machine *m)
 	streams_free(m->streams);
 	if (m->chr)
 		chr_free(m->chr, 0);
+	hvc_release(&m->hvc);
 	watch_release(&m->watch);
+	conlog_release(&m->hvc_log);
 	conlog_release(&m->conlog);
 	stop_release(&m->stop);
 	if (m->loop)
@@ -409,8 +451,8 @@ static int vm_build(struct machine *m, struct err *err)
 		ret = make_board(m, err);
 	}
 	if (!ret)
-		ret = devices_new(&vm->devices, m->cfg, &vm->kvm, &vm->gm, board_pci(vm->board),
-				  err);
+		ret = devices_new(&vm->devices, m->cfg, &m->hvc.spec, m->cfg->console_virtio,
+				  &vm->kvm, &vm->gm, board_pci(vm->board), err);
 	if (!ret)
 		ret = board_load(vm->board, err);
 	if (ret)
@@ -551,6 +593,7 @@ static void use_status(struct machine *m, struct stop_info *info)
 static void get_outcome(struct machine *m, struct machine_result *res)
 {
 	conlog_end(&m->conlog);
+	conlog_end(&m->hvc_log);
 	if (m->cfg->ktap)
 		ktap_end(m->cfg->ktap);
 	stop_get(&m->stop, &res->stop);
@@ -599,6 +642,7 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 		log_info(&m->cfg->log, "guest reset: starting again");
 		stop_clear(&m->stop);
 		conlog_restart(&m->conlog);
+		conlog_restart(&m->hvc_log);
 		res->restarts++;
 	}
 	log_exits(m, res);

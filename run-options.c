@@ -14,7 +14,7 @@
 #define TIMEOUT_MAX_S (366ULL * 24 * 3600)
 
 static const char *const boot_choices[] = { "auto", "bzimage", "vmlinux", NULL };
-static const char *const console_choices[] = { "serial", "none", NULL };
+static const char *const console_choices[] = { "serial", "none", "virtio", NULL };
 static const char *const fail_choices[] = { "panic", "splat", NULL };
 static const char *const reset_choices[] = { "exit", "restart", NULL };
 static const char *const pci_choices[] = { "auto", "ecam", "conf1", "both", NULL };
@@ -177,14 +177,14 @@ static const struct option_def guest_defs[] = {
 	  .parse = option_choice,
 	  AT(console),
 	  .choices = console_choices,
-	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere. On a terminal "
-		  "Ctrl-A x "
-		  "stops the VM and Ctrl-A Ctrl-A sends Ctrl-A" },
+	  .help = "serial: ttyS0 on stdin and stdout (default); none: nowhere; virtio: hvc0 on "
+		  "stdin and stdout, and ttyS0 in the --log alone. On a terminal Ctrl-A x stops "
+		  "the VM and Ctrl-A Ctrl-A sends Ctrl-A" },
 	{ .name = "log",
 	  .arg = "FILE",
 	  .parse = option_string,
 	  AT(log),
-	  .help = "copy of what the console prints" },
+	  .help = "copy of what the serial console prints" },
 	{ .help = "Outcome" },
 	{ .name = "timeout",
 	  .arg = "SECONDS",

@@ -42,7 +42,6 @@ struct chr_out {
 	bool urgent, closing, cancelled, done;
 	bool was_full; /* chr_out_full() said so, and `changed` is owed */
 	int errnum;
-
 	void (*changed)(void *arg); /* NULL: nobody asks; constant once there are bytes */
 	void *changed_arg;
 
@@ -281,6 +280,31 @@ void chr_out_write(struct chr_out *out, const uint8_t *buf, size_t len)
 		pthread_cond_signal(&out->cond);
 	if (ret < 0)
 		out_say_end(out, ret);
+}
+
+ssize_t chr_out_put(struct chr_out *out, const uint8_t *buf, size_t len)
+{
+	bool wake;
+	int ret = 0;
+
+	pthread_mutex_lock(&out->lock);
+	if (out->done || out->closing) {
+		pthread_mutex_unlock(&out->lock);
+		return -EPIPE;
+	}
+	size_t n = MIN(len, out->size - out->used);
+	wake = n && !out->urgent;
+	out_put_locked(out, buf, n);
+	out->urgent |= n > 0;
+	out->was_full |= n < len;
+	if (n && !out->started)
+		ret = out_start_locked(out);
+	pthread_mutex_unlock(&out->lock);
+	if (wake)
+		pthread_cond_signal(&out->cond);
+	if (ret < 0)
+		out_say_end(out, ret);
+	return ret < 0 ? -EPIPE : (ssize_t)n;
 }
 
 /* Life. */

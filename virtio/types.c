@@ -7,15 +7,17 @@
 #include <lkvm/virtio/blk-type.h>
 #include <lkvm/virtio/mini.h>
 #include <lkvm/virtio/net-type.h>
+#include <lkvm/virtio/port-type.h>
 #include <lkvm/virtio/rng.h>
 #include <lkvm/virtio/types.h>
 
 const struct virtio_type *const virtio_types[] = {
 	/* The empty comments keep it one a line. */
-	&virtio_blk_type, //
-	&virtio_net_type, //
-	&virtio_rng_type, //
-	&mini_type,       //
+	&virtio_blk_type,  //
+	&virtio_net_type,  //
+	&virtio_rng_type,  //
+	&virtio_port_type, //
+	&mini_type,        //
 	NULL,
 };
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <lkvm/err.h>
 
@@ -43,6 +44,11 @@ void chr_out_watch(struct chr_out *out, void (*changed)(void *arg), void *arg);
 bool chr_out_full(struct chr_out *out);
 /* All is written after chr_out_close(), or output ended early. */
 bool chr_out_ended(struct chr_out *out);
+/*
+ * The same without loss: takes as many bytes as have room, and returns how many; after fewer than `len`, `changed` comes
+ * as after a chr_out_full(). -EPIPE when output has ended. Nothing waits for the end of its line.
+ */
+ssize_t chr_out_put(struct chr_out *out, const uint8_t *buf, size_t len);
 
 /*
  * Ending takes two steps, so that two outputs can share a deadline: close, then wait. Nothing is

@@ -60,11 +60,13 @@ struct machine_config {
 	bool command;                  /* one is run in the guest: */
 	struct streams_config streams; /* its streams, but for the callbacks */
 
-	bool console; /* false: the serial ports exist and go nowhere */
-	int in_fd;    /* console input, -1: none */
-	int out_fd;   /* console output, -1: none */
-	int copy_fd;  /* gets the console output too, -1: none */
-	bool escape;  /* Ctrl-A commands on in_fd */
+	bool console;        /* false: the serial ports exist and go nowhere */
+	bool console_virtio; /* in_fd and out_fd are a virtio console's, copy_fd is the serial one's */
+	int in_fd;           /* console input, -1: none */
+	int out_fd;          /* console output, -1: none */
+	int copy_fd;         /* gets the serial console's output too, -1: none */
+	bool escape;         /* Ctrl-A commands on in_fd */
+	bool follow_size;    /* of the terminal out_fd; the caller has SIGWINCH blocked */
 
 	const struct virtio_spec *virtio; /* in the order of their PCI slots */
 	unsigned int virtio_nr;

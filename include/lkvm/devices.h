@@ -15,14 +15,20 @@ struct gmem;
 struct kvm;
 struct machine_config;
 struct pci;
+struct virtio_spec;
 
-/* Makes and plugs what the config lists, in its order. Everything given outlives the devices. */
-int devices_new(struct devices **out, const struct machine_config *cfg, struct kvm *kvm,
+/*
+ * Makes and plugs what the config lists, in its order, and then the machine's own. Everything given outlives the
+ * devices.
+ */
+int devices_new(struct devices **out, const struct machine_config *cfg,
+		const struct virtio_spec *own, unsigned int own_nr, struct kvm *kvm,
 		const struct gmem *gm, struct pci *pci, struct err *err);
 /* The poller threads begin to serve. Before the vCPUs run. */
 int devices_start(struct devices *devs, struct err *err);
 /*
- * Resets and unplugs all, and frees them. The vCPUs are gone. -EBUSY when a back end still holds guest memory after
+ * Takes what the guest left in its queues, for at most DEVICES_DRAIN_MS, resets and unplugs all, and frees them. The
+ * vCPUs are gone. -EBUSY when a back end still holds guest memory after
  * DEVICES_DRAIN_MS: then nothing is freed, guest memory must stay mapped, and the process should end.
  */
 int devices_free(struct devices *devs);

@@ -59,7 +59,7 @@ struct run_options {
 	bool help;
 };
 
-enum { CONSOLE_SERIAL, CONSOLE_NONE };
+enum { CONSOLE_SERIAL, CONSOLE_NONE, CONSOLE_VIRTIO };
 enum { RESET_EXIT, RESET_RESTART };
 enum { FAIL_ON_PANIC, FAIL_ON_SPLAT };
 #define NO_PORT UINT32_MAX

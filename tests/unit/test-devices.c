@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// LINK: virtio/port-type.c virtio/console.c virtio/console-ctrl.c chr/port.c chr/out.c chr/fd.c
 // LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
@@ -159,7 +160,7 @@ static void add(const char *iothread)
 
 static int make(void)
 {
-	return devices_new(&devs, &cfg, &kvm, &a.gm, &m.pci, &err);
+	return devices_new(&devs, &cfg, NULL, 0, &kvm, &a.gm, &m.pci, &err);
 }
 
 static void must_make(void)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+// LINK: hvc.c virtio/port-type.c virtio/console.c virtio/console-ctrl.c chr/port.c chr/console-port.c
 // LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c watch.c chr/ktap.c chr/classify.c util/util.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c

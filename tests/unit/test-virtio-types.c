@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// LINK: virtio/port-type.c virtio/console.c virtio/console-ctrl.c chr/port.c chr/out.c chr/fd.c
 // LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c
 // LINK: virtio/blk-type.c virtio/blk.c virtio/blk-config.c
 // LINK: block/fault-plan.c block/fault.c block/file.c block/io.c block/iov.c block/lock.c block/magic.c block/open.c block/overlay.c block/pool.c block/raw.c block/step.c block/uring.c
@@ -21,7 +22,7 @@ static struct err err;
 /* What a type cannot do without. */
 static const struct {
 	const char *option, *value;
-} needed[] = { { "disk", "image" }, { "network", "mode=none" } };
+} needed[] = { { "disk", "image" }, { "network", "mode=none" }, { "port", "x,out=1" } };
 
 static int parse(const struct virtio_type *type, const char *arg)
 {

@@ -53,6 +53,11 @@ struct virtio_type {
 	 * was given. Any thread. NULL: there are none.
 	 */
 	void (*stats)(const struct virtio_device *vd, struct json *j);
+	/*
+	 * The guest has stopped for good; its memory and the loops are still there. Takes what it left in its queues, and
+	 * returns when that is done or at the deadline. Before any device is reset. May be NULL.
+	 */
+	void (*drain)(struct virtio_device *vd, uint64_t deadline_ns);
 	/* While it is on no transport and its loops are no longer served. */
 	void (*destroy)(struct virtio_device *vd);
 };
