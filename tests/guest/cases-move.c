@@ -10,7 +10,8 @@ static unsigned int bar; /* of `dev`: the one with its doorbell, or its MSI-X ta
 
 /*
  * What `dev` was asked first is done when this is done: one thread serves both, in the order of the kicks, and
- * the neighbour is always reachable.
+ * the neighbour is always reachable. Before a request that nobody is to serve: the device may still be at its last look
+ * at the ring.
  */
 static void settle(void)
 {
@@ -32,6 +33,7 @@ static void expect_gone(uint64_t addr, const char *where)
 		fail(where, mem_read(io, addr, 4));
 	if (!moves_doorbell())
 		return;
+	settle();
 	vdev_post(&dev);
 	mem_write(io, door, 2, 0);
 	settle();
@@ -77,6 +79,7 @@ static void overlap(struct vdev *mover, unsigned int its_bar, struct vdev *owner
 	uint64_t home = mover->bar[its_bar];
 
 	bar_set(mover, its_bar, at);
+	vdev_serve(winner);
 	vdev_post(loser);
 	vdev_serve(winner);
 	vdev_serve(winner);
@@ -185,6 +188,7 @@ static void t_decode(void)
 			if (bar_read(&dev, bar, 0, 4) != ~0u)
 				fail("a BAR answers without decode", bar_read(&dev, bar, 0, 4));
 			if (moves_doorbell()) {
+				settle();
 				vdev_post(&dev);
 				vdev_kick(&dev);
 				settle();
