@@ -178,7 +178,8 @@ static void on_pause_timer(struct loop_timer *t)
 
 	/* In this order: what comes after the look posts anew. */
 	atomic_store(&m->pausing, false);
-	bool waits = conlog_pause(&m->conlog) | conlog_pause(&m->hvc_log);
+	bool waits = conlog_pause(&m->conlog);
+	waits |= conlog_pause(&m->hvc_log);
 	if (waits && !atomic_exchange(&m->pausing, true))
 		loop_timer_set(m->loop, t, util_now_ns() + PAUSE_NS);
 }
