@@ -129,7 +129,7 @@ static int make_cmdline(struct run *run, struct err *err)
 			     plain ? "" : " ", (int)(init - params), params,
 			     plain || init == params || init[-1] == ' ' ? "" : " ",
 			     plain ? "" : board_cmdline_tail, rdinit, run->opt.init ?: "",
-			     *init && !plain ? " " : "", init) < 0)
+			     *init && (!plain || *rdinit) ? " " : "", init) < 0)
 			run->cmdline = NULL;
 		free(params);
 	}

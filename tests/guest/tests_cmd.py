@@ -154,4 +154,5 @@ def cmd_dry_run(t):
 def init_option(t):
     """--init is the kernel's rdinit=, with and without lkvm's own parameters."""
     t.run("cmdline", "--init", "/sbin/x", "-p", "a -- b").expect(0, r"earlycon=\S+ rdinit=/sbin/x -- b\]")
+    t.run("cmdline", "--init", "/sbin/x", "--nodefaults", "-p", "a -- b").expect(0, r"\[test=cmdline a +rdinit=/sbin/x -- b\]")
     t.run("cmdline", "--init", "/sbin/x", "--nodefaults").expect(0, r"\[test=cmdline rdinit=/sbin/x\]")
