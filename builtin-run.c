@@ -53,13 +53,6 @@ struct run {
 	sigset_t signals;
 };
 
-static bool usable_fd(int fd, int unwanted_mode)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags >= 0 && (flags & O_ACCMODE) != unwanted_mode;
-}
-
 static int find_kernel(struct run *run, struct err *err)
 {
 	struct utsname u;
@@ -173,15 +166,13 @@ static int open_console(struct run *run, struct err *err)
 
 	if (run->opt.console == CONSOLE_NONE || run->opt.command)
 		return 0;
-	if (!usable_fd(STDOUT_FILENO, O_RDONLY))
+	if (!run_may_write(STDOUT_FILENO))
 		return err_host(err, EBADF, "stdout is closed; use --console none or >/dev/null");
 	cfg->console = true;
 	cfg->out_fd = STDOUT_FILENO;
-	/* A background job must not read the terminal: it would be stopped for that. */
-	bool tty = isatty(STDIN_FILENO);
-	if (usable_fd(STDIN_FILENO, O_WRONLY) && (!tty || tcgetpgrp(STDIN_FILENO) == getpgrp()))
+	if (run_may_read(STDIN_FILENO))
 		cfg->in_fd = STDIN_FILENO;
-	cfg->escape = tty && cfg->in_fd >= 0;
+	cfg->escape = cfg->in_fd >= 0 && isatty(STDIN_FILENO);
 	cfg->console_virtio = run->opt.console == CONSOLE_VIRTIO;
 	cfg->follow_size = cfg->console_virtio && isatty(STDOUT_FILENO);
 	return 0;

@@ -56,8 +56,8 @@ struct machine {
 	struct watch watch;
 	struct chr *chr; /* the serial console */
 	struct conlog conlog;
-	struct hvc hvc; /* with console_virtio */
-	struct conlog hvc_log;
+	struct hvc hvc;                     /* with console_virtio */
+	struct conlog hvc_log;              /* of that console; untouched without one */
 	struct loop_post busy_post;         /* the console is in use */
 	bool busy;                          /* busy_post was posted; under the console's lock */
 	struct streams *streams;            /* of a command; NULL: there is none */
@@ -179,7 +179,8 @@ static void on_pause_timer(struct loop_timer *t)
 	/* In this order: what comes after the look posts anew. */
 	atomic_store(&m->pausing, false);
 	bool waits = conlog_pause(&m->conlog);
-	waits |= conlog_pause(&m->hvc_log);
+	if (m->cfg->console_virtio)
+		waits |= conlog_pause(&m->hvc_log);
 	if (waits && !atomic_exchange(&m->pausing, true))
 		loop_timer_set(m->loop, t, util_now_ns() + PAUSE_NS);
 }
@@ -307,7 +308,8 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	m->pause_timer.fn = on_pause_timer;
 	bool stamps = classify_told_stamps(cfg->cmdline);
 	conlog_init(&m->conlog, &conlog_ops, m, cfg->fail, cfg->until, stamps);
-	conlog_init(&m->hvc_log, &conlog_ops, m, cfg->fail, cfg->until, stamps);
+	if (cfg->console_virtio)
+		conlog_init(&m->hvc_log, &conlog_ops, m, cfg->fail, cfg->until, stamps);
 	m->loop = loop_new(err);
 	stop_init(&m->stop, m->loop);
 
@@ -332,7 +334,8 @@ void machine_free(struct machine *m)
 		chr_free(m->chr, 0);
 	hvc_release(&m->hvc);
 	watch_release(&m->watch);
-	conlog_release(&m->hvc_log);
+	if (m->cfg->console_virtio)
+		conlog_release(&m->hvc_log);
 	conlog_release(&m->conlog);
 	stop_release(&m->stop);
 	if (m->loop)
@@ -594,7 +597,8 @@ static void use_status(struct machine *m, struct stop_info *info)
 static void get_outcome(struct machine *m, struct machine_result *res)
 {
 	conlog_end(&m->conlog);
-	conlog_end(&m->hvc_log);
+	if (m->cfg->console_virtio)
+		conlog_end(&m->hvc_log);
 	if (m->cfg->ktap)
 		ktap_end(m->cfg->ktap);
 	stop_get(&m->stop, &res->stop);
@@ -643,7 +647,8 @@ int machine_run(struct machine *m, struct machine_result *res, FILE *report, str
 		log_info(&m->cfg->log, "guest reset: starting again");
 		stop_clear(&m->stop);
 		conlog_restart(&m->conlog);
-		conlog_restart(&m->hvc_log);
+		if (m->cfg->console_virtio)
+			conlog_restart(&m->hvc_log);
 		res->restarts++;
 	}
 	log_exits(m, res);

@@ -73,8 +73,7 @@ static int add_env(struct run_command *rc, const char *arg, struct err *err)
 	return 0;
 }
 
-/* Above every terminal's background the foreground reads; a job in the background would be stopped for it. */
-static bool may_read(int fd)
+bool run_may_read(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -82,7 +81,7 @@ static bool may_read(int fd)
 	       (!isatty(fd) || tcgetpgrp(fd) == getpgrp());
 }
 
-static bool may_write(int fd)
+bool run_may_write(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -94,10 +93,10 @@ static int open_streams(struct run_command *rc, const struct run_options *opt,
 {
 	struct streams_config *s = &cfg->streams;
 
-	if (!may_write(STDOUT_FILENO))
+	if (!run_may_write(STDOUT_FILENO))
 		return err_host(err, EBADF,
 				"stdout is closed; the command needs one, be it >/dev/null");
-	if (may_read(STDIN_FILENO))
+	if (run_may_read(STDIN_FILENO))
 		s->in_fd = STDIN_FILENO;
 	s->out_fd = STDOUT_FILENO;
 	s->err_fd = STDERR_FILENO;

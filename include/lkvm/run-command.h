@@ -10,6 +10,13 @@
 #include <lkvm/err.h>
 #include <lkvm/run-options.h>
 
+/*
+ * A descriptor is open, and for that direction. A terminal is only read by the job in its foreground: another one would
+ * be stopped for it.
+ */
+bool run_may_read(int fd);
+bool run_may_write(int fd);
+
 struct run_command {
 	struct cpio archive;
 	char *envs[OPTION_STRINGS_MAX];
