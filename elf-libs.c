@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <lkvm/elf-libs.h>
+#include <lkvm/src.h>
 #include <lkvm/util.h>
 
 #ifdef __aarch64__
@@ -28,7 +29,8 @@ struct place {
 /* A program or library, in memory. */
 struct image {
 	const struct place *at;
-	uint8_t *data;
+	struct src src; /* the file, or `data` */
+	uint8_t *data;  /* of a whole file */
 	size_t len;
 	Elf64_Ehdr eh;
 	Elf64_Phdr ph[PHDRS_MAX];
@@ -46,12 +48,12 @@ struct search {
 	unsigned int queue_nr;
 };
 
+/* Nothing outside of the file is read. */
 static bool read_at(const struct image *im, uint64_t off, void *to, size_t len)
 {
-	if (!range_ok(off, len, im->len))
-		return false;
-	memcpy(to, im->data + off, len);
-	return true;
+	struct err err = ERR_INIT;
+
+	return src_read(&im->src, off, to, len, &err) == 0;
 }
 
 /* A string of the file that ends within `max` bytes. */
@@ -157,10 +159,11 @@ static bool is_library(const char *path)
 {
 	struct image im = { 0 };
 	struct err err = ERR_INIT;
-	bool good = !initramfs_read("", path, UINT32_MAX, &im.data, &im.len, &err) &&
-		    read_headers(&im);
 
-	free(im.data);
+	if (src_open(&im.src, "library", path, &err))
+		return false;
+	bool good = read_headers(&im);
+	src_release(&im.src);
 	return good;
 }
 
@@ -290,6 +293,7 @@ static int add_one(struct search *s, unsigned int nr, struct err *err)
 		return err_host(err, ENOMEM, "%s", s->ir->option);
 	im->at = &s->queue[nr];
 	ret = initramfs_read("", from, UINT32_MAX, &im->data, &im->len, err);
+	src_init_mem(&im->src, "program", from, im->data, im->len);
 	if (ret)
 		err_prefix(err, "%s", s->ir->option);
 	else if (stat(from, &st))

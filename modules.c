@@ -39,6 +39,17 @@ struct modules {
 
 /* --- the tree --- */
 
+/* The kernel's spelling of a name; false for one that no module can have. */
+static bool spell(char to[NAME_LEN], const char *name, size_t len)
+{
+	if (len >= NAME_LEN)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		to[i] = name[i] == '-' ? '_' : name[i];
+	to[len] = 0;
+	return true;
+}
+
 /* The name that a file's has before its ".ko"; false for other files. */
 static bool module_name(char name[NAME_LEN], const char *file)
 {
@@ -48,13 +59,7 @@ static bool module_name(char name[NAME_LEN], const char *file)
 
 	for (size_t i = 0; dot && i < ARRAY_SIZE(ends); i++)
 		known |= strcmp(dot, ends[i]) == 0;
-	if (!known || (size_t)(dot - file) >= NAME_LEN)
-		return false;
-	snprintf(name, NAME_LEN, "%.*s", (int)(dot - file), file);
-	for (char *p = name; *p; p++)
-		if (*p == '-')
-			*p = '_';
-	return true;
+	return known && spell(name, file, (size_t)(dot - file));
 }
 
 static int append(struct modules *m, const char *file, const char *path)
@@ -228,28 +233,24 @@ static int check_release(const struct modules *m, const struct module *mod, cons
 
 static struct module *find(const struct modules *m, const char *name, size_t len)
 {
-	struct module key = { 0 };
+	struct module key;
 
-	if (len >= NAME_LEN)
+	if (!spell(key.name, name, len))
 		return NULL;
-	for (size_t i = 0; i < len; i++)
-		key.name[i] = name[i] == '-' ? '_' : name[i];
 	return m->nr ? bsearch(&key, m->list, m->nr, sizeof(key), by_name) : NULL;
 }
 
 /* modules.builtin has a path a line; a tree without the file tells nothing. */
 static bool is_builtin(const struct modules *m, const char *name, size_t len)
 {
-	char *path, base[NAME_LEN], want[NAME_LEN] = "";
+	char *path, base[NAME_LEN], want[NAME_LEN];
 	struct err err = ERR_INIT;
 	uint8_t *data = NULL;
 	size_t data_len = 0;
 	bool found = false;
 
-	if (len >= NAME_LEN || asprintf(&path, "%s/modules.builtin", m->dir) < 0)
+	if (!spell(want, name, len) || asprintf(&path, "%s/modules.builtin", m->dir) < 0)
 		return false;
-	for (size_t i = 0; i < len; i++)
-		want[i] = name[i] == '-' ? '_' : name[i];
 	if (initramfs_read("", path, BUILTIN_MAX, &data, &data_len, &err))
 		data_len = 0;
 	free(path);

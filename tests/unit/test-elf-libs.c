@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: elf-libs.c initramfs.c util/cpio.c util/err.c util/util.c
+// LINK: elf-libs.c initramfs.c util/cpio.c util/src.c util/err.c util/util.c
 /* Programs with their libraries: small ones made here, which name each other, and what is wrong with a file. */
 #include "unit.h"
 
