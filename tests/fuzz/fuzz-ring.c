@@ -23,7 +23,7 @@
 	 VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_RING_RESET))
 
 struct bench {
-	struct gmem *gm;
+	struct fuzz_memory mem;
 	struct loop *loop;
 	struct testdev td;
 	struct mini mini;
@@ -85,31 +85,6 @@ static uint64_t ring_gpa(unsigned int q)
 	return 0x1000 * (1 + (uint64_t)q);
 }
 
-static void put(struct bench *b, uint64_t gpa, const void *buf, size_t len)
-{
-	/* Where the program leads is not always memory. */
-	(void)!gmem_write(b->gm, gpa, buf, len);
-}
-
-static void put16(struct bench *b, uint64_t gpa, uint16_t v)
-{
-	uint16_t le = htole16(v);
-
-	put(b, gpa, &le, 2);
-}
-
-static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags,
-		     uint16_t next)
-{
-	uint8_t d[16];
-
-	put_le64(d, addr);
-	put_le32(d + 8, len);
-	put_le16(d + 12, flags);
-	put_le16(d + 14, next);
-	put(b, gpa, d, sizeof(d));
-}
-
 static uint16_t queue_size(unsigned int q)
 {
 	return q < QUEUES ? SIZE : MINI_QUEUE_SIZE;
@@ -125,7 +100,7 @@ static void up_queue(struct bench *b, unsigned int q)
 	virtio_set_queue_addr(vd, VIRTIO_QUEUE_AVAIL, ring_gpa(q) + 0x400);
 	virtio_set_queue_addr(vd, VIRTIO_QUEUE_USED, ring_gpa(q) + 0x800);
 	virtio_set_queue_enable(vd, 1);
-	FUZZ_CHECK(gmem_zero(b->gm, ring_gpa(q), 0x1000) == 0);
+	FUZZ_CHECK(gmem_zero(b->mem.gm, ring_gpa(q), 0x1000) == 0);
 	b->idx[q] = b->next[q] = 0;
 }
 
@@ -190,8 +165,8 @@ static void check(struct bench *b)
 
 static void publish(struct bench *b, unsigned int q, uint16_t head)
 {
-	put16(b, ring_gpa(q) + 0x404 + 2 * (b->idx[q] & (queue_size(q) - 1)), head);
-	put16(b, ring_gpa(q) + 0x402, ++b->idx[q]);
+	fuzz_put16(&b->mem, ring_gpa(q) + 0x404 + 2 * (b->idx[q] & (queue_size(q) - 1)), head);
+	fuzz_put16(&b->mem, ring_gpa(q) + 0x402, ++b->idx[q]);
 }
 
 /* A chain of up to four pieces, perhaps with a table: by the book, but for one field now and then. */
@@ -219,12 +194,12 @@ static void good_chain(struct bench *b, unsigned int q, struct tape *t)
 			flags ^= what & 8 ? byte(t) : 0;
 			next ^= what & 16 ? word(t) : 0;
 		}
-		put_desc(b, base + 16 * at, addr, len, flags, next);
+		fuzz_put_desc(&b->mem, base + 16 * at, addr, len, flags, next);
 	}
 	if (table)
-		put_desc(b, ring_gpa(q) + 16 * b->next[q],
-			 TABLE + 64 * q + (odd == 9 ? byte(t) : 0), odd == 8 ? word(t) : 16 * nr,
-			 odd == 7 ? byte(t) : 4, 0);
+		fuzz_put_desc(&b->mem, ring_gpa(q) + 16 * b->next[q],
+			      TABLE + 64 * q + (odd == 9 ? byte(t) : 0),
+			      odd == 8 ? word(t) : 16 * nr, odd == 7 ? byte(t) : 4, 0);
 	publish(b, q, b->next[q]);
 	b->next[q] = (uint8_t)((b->next[q] + (table ? 1 : nr)) & mask);
 }
@@ -342,10 +317,11 @@ static void step(struct bench *b, struct tape *t)
 		break;
 	case 4: /* a few bytes somewhere in the rings */
 		put_le32(bytes, word(t) << 16 | word(t));
-		put(b, ring_gpa(q) + word(t) % 0xc00, bytes, 1 + (op >> 6));
+		fuzz_put(&b->mem, ring_gpa(q) + word(t) % 0xc00, bytes, 1 + (op >> 6));
 		break;
 	case 5:
-		put16(b, ring_gpa(q) + 0x402, b->idx[q] = (uint16_t)(b->idx[q] + (int8_t)byte(t)));
+		fuzz_put16(&b->mem, ring_gpa(q) + 0x402,
+			   b->idx[q] = (uint16_t)(b->idx[q] + (int8_t)byte(t)));
 		break;
 	case 6:
 		virtio_queue_notify(vd, byte(t));
@@ -393,10 +369,10 @@ static void build(struct bench *b)
 	if (!loop)
 		FUZZ_CHECK((loop = loop_new(&err)));
 	b->loop = loop;
-	b->gm = fuzz_gmem(MEM_LEN);
+	b->mem = (struct fuzz_memory){ .gm = fuzz_gmem(MEM_LEN), .len = MEM_LEN };
 	atomic_store(&mock_clock_step, NSEC_PER_SEC / 2);
-	testdev_init(&b->td, b->gm, NULL, QUEUES, SIZE, &loop, 1);
-	FUZZ_CHECK(mini_init(&b->mini, b->gm, NULL, loop) == 0);
+	testdev_init(&b->td, b->mem.gm, NULL, QUEUES, SIZE, &loop, 1);
+	FUZZ_CHECK(mini_init(&b->mini, b->mem.gm, NULL, loop) == 0);
 	FUZZ_CHECK(virtio_plug(&b->td.vd, &transport, &err) == 0);
 	FUZZ_CHECK(virtio_plug(&b->mini.vd, &transport, &err) == 0);
 	up(b, 0, FEATURES);
@@ -422,12 +398,12 @@ static void recover(struct bench *b)
 		uint8_t used[12];
 		unsigned int q = all[i];
 
-		put_desc(b, ring_gpa(q), DATA, 32, 1, 1);
-		put_desc(b, ring_gpa(q) + 16, DATA + 64, 32, 2, 0);
+		fuzz_put_desc(&b->mem, ring_gpa(q), DATA, 32, 1, 1);
+		fuzz_put_desc(&b->mem, ring_gpa(q) + 16, DATA + 64, 32, 2, 0);
 		publish(b, q, 0);
 		virtio_queue_notify(device(b, q), q < QUEUES ? q : 0);
 		turn(b);
-		FUZZ_CHECK(gmem_read(b->gm, ring_gpa(q) + 0x800, used, 12) == 0);
+		FUZZ_CHECK(gmem_read(b->mem.gm, ring_gpa(q) + 0x800, used, 12) == 0);
 		FUZZ_CHECK(get_le16(used + 2) == 1 && get_le32(used + 4) == 0 &&
 			   get_le32(used + 8) == 32);
 	}

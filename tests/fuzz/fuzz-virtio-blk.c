@@ -34,7 +34,7 @@ struct sent {
 };
 
 struct bench {
-	struct gmem *gm;
+	struct fuzz_memory mem;
 	struct loop *loop;
 	struct testdisk disk;
 	struct virtio_blk blk;
@@ -93,38 +93,6 @@ static uint64_t ring_gpa(unsigned int q)
 	return 0x1000 * (1 + (uint64_t)q);
 }
 
-static void put(struct bench *b, uint64_t gpa, const void *buf, size_t len)
-{
-	if (!range_ok(gpa, len, MEM_LEN))
-		return;
-	memcpy(b->model + gpa, buf, len);
-	FUZZ_CHECK(gmem_write(b->gm, gpa, buf, len) == 0);
-}
-
-static void put16(struct bench *b, uint64_t gpa, uint16_t v)
-{
-	uint16_t le = htole16(v);
-
-	put(b, gpa, &le, 2);
-}
-
-static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags,
-		     uint16_t next)
-{
-	uint8_t d[16];
-
-	put_le64(d, addr);
-	put_le32(d + 8, len);
-	put_le16(d + 12, flags);
-	put_le16(d + 14, next);
-	put(b, gpa, d, sizeof(d));
-}
-
-static const uint8_t *at(struct bench *b, uint64_t gpa)
-{
-	return (const uint8_t *)gmem_span(b->gm, gpa, 1);
-}
-
 /* Nothing but what a device may write: the writable half, and the used rings. */
 static void check_memory(struct bench *b)
 {
@@ -133,10 +101,11 @@ static void check_memory(struct bench *b)
 	for (unsigned int q = 0; q < QUEUES; q++) {
 		if (b->q[q].wild)
 			return;
-		FUZZ_CHECK(!memcmp(b->model + from, at(b, from), ring_gpa(q) + 0x800 - from));
+		FUZZ_CHECK(!memcmp(b->model + from, fuzz_at(&b->mem, from),
+				   ring_gpa(q) + 0x800 - from));
 		from = ring_gpa(q) + 0x800 + 6 + 8 * SIZE;
 	}
-	FUZZ_CHECK(!memcmp(b->model + from, at(b, from), WRITE - from));
+	FUZZ_CHECK(!memcmp(b->model + from, fuzz_at(&b->mem, from), WRITE - from));
 }
 
 /* --- the driver --- */
@@ -153,14 +122,15 @@ static void reap(struct bench *b, unsigned int q)
 
 	if (b->q[q].wild || b->q[q].quiet)
 		return;
-	while (b->q[q].used != get_le16(at(b, used + 2))) {
+	while (b->q[q].used != get_le16(fuzz_at(&b->mem, used + 2))) {
 		uint64_t e = used + 4 + 8 * (b->q[q].used++ & (SIZE - 1));
-		uint32_t id = get_le32(at(b, e)), len = get_le32(at(b, e + 4));
+		uint32_t id = get_le32(fuzz_at(&b->mem, e)),
+			 len = get_le32(fuzz_at(&b->mem, e + 4));
 
 		FUZZ_CHECK(id < SIZE);
 		struct sent *s = &b->q[q].sent[id];
 		FUZZ_CHECK(s->out && len <= s->in_len);
-		FUZZ_CHECK(!s->status || *at(b, STATUS + 16 * (q * SIZE + id)) <= 2);
+		FUZZ_CHECK(!s->status || *fuzz_at(&b->mem, STATUS + 16 * (q * SIZE + id)) <= 2);
 		s->out = false;
 	}
 }
@@ -193,7 +163,7 @@ static void up_queue(struct bench *b, unsigned int q)
 	static const uint8_t zeroes[0x1000];
 	struct virtio_device *vd = &b->blk.vd;
 
-	put(b, ring_gpa(q), zeroes, sizeof(zeroes));
+	fuzz_put(&b->mem, ring_gpa(q), zeroes, sizeof(zeroes));
 	memset(&b->q[q], 0, sizeof(b->q[q]));
 	virtio_queue_select(vd, (uint16_t)q);
 	virtio_set_queue_size(vd, SIZE);
@@ -217,7 +187,7 @@ static void up(struct bench *b, uint64_t features)
 	struct virtio_device *vd = &b->blk.vd;
 
 	check_memory(b);
-	memcpy(b->model, at(b, 0), MEM_LEN);
+	memcpy(b->model, fuzz_at(&b->mem, 0), MEM_LEN);
 	virtio_set_status(vd, 0x03);
 	features &= vd->offered;
 	for (uint32_t w = 0; w < 2; w++) {
@@ -259,7 +229,8 @@ static unsigned int add_pieces(struct bench *b, uint64_t table, unsigned int nr,
 		uint8_t cut = byte(t);
 		uint32_t n = i == 5 || !cut ? len : MIN(len, (uint32_t)cut);
 
-		put_desc(b, table + 16 * nr, gpa, n, 1 | (write ? 2 : 0), (uint16_t)(nr + 1));
+		fuzz_put_desc(&b->mem, table + 16 * nr, gpa, n, 1 | (write ? 2 : 0),
+			      (uint16_t)(nr + 1));
 		nr++;
 		gpa += n;
 		len -= n;
@@ -275,7 +246,7 @@ static void put_ranges(struct bench *b, uint64_t gpa, struct tape *t)
 		put_le64(r, some_sector(t));
 		put_le32(r + 8, v & 0x80 ? word(t) << 16 : v & 15);
 		put_le32(r + 12, v >> 4 & 3 ? v >> 4 & 1 : byte(t));
-		put(b, gpa + 16 * i, r, 16);
+		fuzz_put(&b->mem, gpa + 16 * i, r, 16);
 	}
 }
 
@@ -294,7 +265,7 @@ static void request(struct bench *b, unsigned int q, struct tape *t)
 	put_le32(h, how & 0x80 ? word(t) << 8 : types[how & 7]);
 	put_le32(h + 4, how);
 	put_le64(h + 8, some_sector(t));
-	put(b, head, h, 16);
+	fuzz_put(&b->mem, head, h, 16);
 	uint32_t out = how & 0x40 ? some_len(t) : 0, in = how & 0x20 ? some_len(t) : 0;
 	if (how & 0x10)
 		put_ranges(b, head + 16, t);
@@ -306,15 +277,15 @@ static void request(struct bench *b, unsigned int q, struct tape *t)
 	nr = add_pieces(b, table, nr, WRITE + 1024 * (uint64_t)id, in, true, t);
 	bool status = !nr || byte(t) != 0xff;
 	uint8_t none = 0xee;
-	put(b, STATUS + 16 * (uint64_t)id, &none, 1);
+	fuzz_put(&b->mem, STATUS + 16 * (uint64_t)id, &none, 1);
 	if (status)
-		put_desc(b, table + 16 * nr++, STATUS + 16 * (uint64_t)id, 1, 2, 0);
+		fuzz_put_desc(&b->mem, table + 16 * nr++, STATUS + 16 * (uint64_t)id, 1, 2, 0);
 	/* The last one ends the chain. */
-	put16(b, table + 16 * nr - 4, b->model[table + 16 * nr - 4] & 2);
-	put_desc(b, ring_gpa(q) + 16 * slot, table, 16 * nr, 4, 0);
+	fuzz_put16(&b->mem, table + 16 * nr - 4, b->model[table + 16 * nr - 4] & 2);
+	fuzz_put_desc(&b->mem, ring_gpa(q) + 16 * slot, table, 16 * nr, 4, 0);
 	*s = (struct sent){ .out = true, .status = status, .in_len = in + status };
-	put16(b, ring_gpa(q) + 0x404 + 2 * slot, (uint16_t)slot);
-	put16(b, ring_gpa(q) + 0x402, ++b->q[q].idx);
+	fuzz_put16(&b->mem, ring_gpa(q) + 0x404 + 2 * slot, (uint16_t)slot);
+	fuzz_put16(&b->mem, ring_gpa(q) + 0x402, ++b->q[q].idx);
 }
 
 /* --- the program's steps --- */
@@ -403,8 +374,9 @@ static void step(struct bench *b, struct tape *t)
 			break;
 		b->q[0].wild = b->q[1].wild = true;
 		put_le32(bytes, word(t) << 16 | word(t));
-		put(b, op & 0x40 ? TABLE + word(t) % 0x2000 : ring_gpa(q) + word(t) % 0xc00, bytes,
-		    4);
+		fuzz_put(&b->mem,
+			 op & 0x40 ? TABLE + word(t) % 0x2000 : ring_gpa(q) + word(t) % 0xc00,
+			 bytes, 4);
 		break;
 	}
 }
@@ -431,9 +403,10 @@ static void build(struct bench *b, uint8_t kind)
 	if (!loop)
 		FUZZ_CHECK((loop = loop_new(&err)));
 	b->loop = loop;
-	b->gm = fuzz_gmem(MEM_LEN);
+	b->mem =
+		(struct fuzz_memory){ .gm = fuzz_gmem(MEM_LEN), .len = MEM_LEN, .model = b->model };
 	testdisk_init(&b->disk, &info);
-	FUZZ_CHECK(virtio_blk_init(&b->blk, &opts, b->gm, NULL, &loop, 1, &err) == 0);
+	FUZZ_CHECK(virtio_blk_init(&b->blk, &opts, b->mem.gm, NULL, &loop, 1, &err) == 0);
 	FUZZ_CHECK(virtio_plug(&b->blk.vd, &transport, &err) == 0);
 	up(b, UINT64_MAX);
 }
@@ -448,16 +421,16 @@ static void recover(struct bench *b)
 	reset(b);
 	virtio_blk_resize(&b->blk, b->disk.info.size);
 	up(b, UINT64_MAX);
-	put(b, READ, h, 16);
-	put_desc(b, ring_gpa(0), READ, 16, 1, 1);
-	put_desc(b, ring_gpa(0) + 16, WRITE, 4096, 3, 2);
-	put_desc(b, ring_gpa(0) + 32, STATUS, 1, 2, 0);
+	fuzz_put(&b->mem, READ, h, 16);
+	fuzz_put_desc(&b->mem, ring_gpa(0), READ, 16, 1, 1);
+	fuzz_put_desc(&b->mem, ring_gpa(0) + 16, WRITE, 4096, 3, 2);
+	fuzz_put_desc(&b->mem, ring_gpa(0) + 32, STATUS, 1, 2, 0);
 	b->q[0].sent[0] = (struct sent){ .out = true, .status = true, .in_len = 4097 };
-	put16(b, ring_gpa(0) + 0x402, 1);
+	fuzz_put16(&b->mem, ring_gpa(0) + 0x402, 1);
 	virtio_queue_notify(&b->blk.vd, 0);
 	settle(b);
-	FUZZ_CHECK(!b->q[0].sent[0].out && *at(b, STATUS) == 0);
-	FUZZ_CHECK(!memcmp(at(b, WRITE), b->disk.bytes, 4096));
+	FUZZ_CHECK(!b->q[0].sent[0].out && *fuzz_at(&b->mem, STATUS) == 0);
+	FUZZ_CHECK(!memcmp(fuzz_at(&b->mem, WRITE), b->disk.bytes, 4096));
 	check_memory(b);
 }
 

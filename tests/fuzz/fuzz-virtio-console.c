@@ -33,7 +33,7 @@ struct host {
 };
 
 struct bench {
-	struct gmem *gm;
+	struct fuzz_memory mem;
 	struct loop *loop;
 	struct virtio_console_cfg cfg;
 	struct virtio_device *vd;
@@ -112,49 +112,16 @@ static const struct port_ops host_ops = {
 	.guest = host_guest,
 };
 
-/* --- memory --- */
-
-static void put(struct bench *b, uint64_t gpa, const void *buf, size_t len)
-{
-	if (!range_ok(gpa, len, MEM_LEN))
-		return;
-	memcpy(b->model + gpa, buf, len);
-	FUZZ_CHECK(gmem_write(b->gm, gpa, buf, len) == 0);
-}
-
-static void put16(struct bench *b, uint64_t gpa, uint16_t v)
-{
-	uint16_t le = htole16(v);
-
-	put(b, gpa, &le, 2);
-}
-
-static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags,
-		     uint16_t next)
-{
-	uint8_t e[16];
-
-	put_le64(e, addr);
-	put_le32(e + 8, len);
-	put_le16(e + 12, flags);
-	put_le16(e + 14, next);
-	put(b, gpa, e, sizeof(e));
-}
-
-static const uint8_t *at(struct bench *b, uint64_t gpa)
-{
-	return (const uint8_t *)gmem_span(b->gm, gpa, 1);
-}
-
 static void check_memory(struct bench *b)
 {
 	uint64_t from = 0;
 
 	for (unsigned int q = 0; q < QUEUES && !b->wild; q++) {
-		FUZZ_CHECK(!memcmp(b->model + from, at(b, from), RING(q) + 0x800 - from));
+		FUZZ_CHECK(
+			!memcmp(b->model + from, fuzz_at(&b->mem, from), RING(q) + 0x800 - from));
 		from = RING(q) + 0x800 + 6 + 8 * SIZE;
 	}
-	FUZZ_CHECK(b->wild || !memcmp(b->model + from, at(b, from), WRITE - from));
+	FUZZ_CHECK(b->wild || !memcmp(b->model + from, fuzz_at(&b->mem, from), WRITE - from));
 }
 
 /* --- the driver --- */
@@ -168,12 +135,12 @@ static void settle(struct bench *b)
 	for (unsigned int q = 0; q < QUEUES && !b->wild; q++) {
 		uint64_t used = RING(q) + 0x800;
 
-		while (b->q[q].used != get_le16(at(b, used + 2))) {
+		while (b->q[q].used != get_le16(fuzz_at(&b->mem, used + 2))) {
 			uint64_t e = used + 4 + 8 * (b->q[q].used++ & (SIZE - 1));
-			uint32_t slot = get_le32(at(b, e)) / 2;
+			uint32_t slot = get_le32(fuzz_at(&b->mem, e)) / 2;
 
 			FUZZ_CHECK(slot < DESCS && b->q[q].out[slot]);
-			FUZZ_CHECK(get_le32(at(b, e + 4)) <= b->q[q].in_len[slot]);
+			FUZZ_CHECK(get_le32(fuzz_at(&b->mem, e + 4)) <= b->q[q].in_len[slot]);
 			b->q[q].out[slot] = false;
 		}
 	}
@@ -183,7 +150,7 @@ static void up_queue(struct bench *b, unsigned int q)
 {
 	static const uint8_t zeroes[0x1000];
 
-	put(b, RING(q), zeroes, sizeof(zeroes));
+	fuzz_put(&b->mem, RING(q), zeroes, sizeof(zeroes));
 	memset(&b->q[q], 0, sizeof(b->q[q]));
 	virtio_queue_select(b->vd, (uint16_t)q);
 	virtio_set_queue_addr(b->vd, VIRTIO_QUEUE_DESC, RING(q));
@@ -195,7 +162,7 @@ static void up_queue(struct bench *b, unsigned int q)
 static void up(struct bench *b, uint64_t features)
 {
 	check_memory(b);
-	memcpy(b->model, at(b, 0), MEM_LEN);
+	memcpy(b->model, fuzz_at(&b->mem, 0), MEM_LEN);
 	b->wild = false;
 	virtio_set_status(b->vd, 0);
 	FUZZ_CHECK(virtio_get_status(b->vd) == 0);
@@ -229,16 +196,16 @@ static void chain(struct bench *b, unsigned int q, struct tape *t)
 	put_le32(m, how & 8 ? (uint32_t)byte(t) << 24 | byte(t) : how >> 6);
 	put_le16(m + 4, how & 16 ? byte(t) << 8 | byte(t) : byte(t) & 7);
 	put_le16(m + 6, how & 32 ? byte(t) << 8 | byte(t) : 1);
-	put(b, READ + 64 * (uint64_t)id, m, sizeof(m));
+	fuzz_put(&b->mem, READ + 64 * (uint64_t)id, m, sizeof(m));
 	if (out || !in)
-		put_desc(b, desc, READ + 64 * (uint64_t)id, out, in ? 1 : 0,
-			 (uint16_t)(2 * slot + 1));
+		fuzz_put_desc(&b->mem, desc, READ + 64 * (uint64_t)id, out, in ? 1 : 0,
+			      (uint16_t)(2 * slot + 1));
 	if (in)
-		put_desc(b, desc + (out ? 16 : 0), WRITE + 64 * (uint64_t)id, in, 2, 0);
+		fuzz_put_desc(&b->mem, desc + (out ? 16 : 0), WRITE + 64 * (uint64_t)id, in, 2, 0);
 	b->q[q].out[slot] = true;
 	b->q[q].in_len[slot] = in;
-	put16(b, RING(q) + 0x404 + 2 * (b->q[q].idx & (SIZE - 1)), (uint16_t)(2 * slot));
-	put16(b, RING(q) + 0x402, ++b->q[q].idx);
+	fuzz_put16(&b->mem, RING(q) + 0x404 + 2 * (b->q[q].idx & (SIZE - 1)), (uint16_t)(2 * slot));
+	fuzz_put16(&b->mem, RING(q) + 0x402, ++b->q[q].idx);
 	virtio_queue_notify(b->vd, q);
 }
 
@@ -309,7 +276,7 @@ static void step(struct bench *b, struct tape *t)
 		b->wild = true;
 		v[0] = byte(t);
 		v[1] = byte(t);
-		put(b, RING(q) + (byte(t) << 4 | (byte(t) & 15)) % 0xc00, v, 2);
+		fuzz_put(&b->mem, RING(q) + (byte(t) << 4 | (byte(t) & 15)) % 0xc00, v, 2);
 		virtio_queue_notify(b->vd, q);
 		break;
 	}
@@ -324,7 +291,8 @@ static void build(struct bench *b, uint8_t kind)
 	if (!loop)
 		FUZZ_CHECK((loop = loop_new(&err)));
 	b->loop = loop;
-	b->gm = fuzz_gmem(MEM_LEN);
+	b->mem =
+		(struct fuzz_memory){ .gm = fuzz_gmem(MEM_LEN), .len = MEM_LEN, .model = b->model };
 	b->cfg = (struct virtio_console_cfg){ .nr = kind & 1 ? 1 : PORTS,
 					      .cols = kind >> 4,
 					      .rows = 5 };
@@ -334,7 +302,9 @@ static void build(struct bench *b, uint8_t kind)
 										      : NULL,
 								.port = &b->host[i].port };
 	}
-	struct virtio_host host = { .gm = b->gm, .loops = &b->loop, .loops_nr = 1, .cpus_nr = 1 };
+	struct virtio_host host = {
+		.gm = b->mem.gm, .loops = &b->loop, .loops_nr = 1, .cpus_nr = 1
+	};
 	FUZZ_CHECK(virtio_console_type.make(&b->vd, &b->cfg, &host, &err) == 0);
 	FUZZ_CHECK(virtio_plug(b->vd, &transport, &err) == 0);
 	up(b, UINT64_MAX);
@@ -346,9 +316,9 @@ static void recover(struct bench *b)
 	up(b, CORE);
 	b->host[0].gone = false;
 	b->host[0].room = 1;
-	put_desc(b, RING(1), READ, 1, 0, 0);
+	fuzz_put_desc(&b->mem, RING(1), READ, 1, 0, 0);
 	b->q[1].out[0] = true;
-	put16(b, RING(1) + 0x402, 1);
+	fuzz_put16(&b->mem, RING(1) + 0x402, 1);
 	virtio_queue_notify(b->vd, 1);
 	settle(b);
 	FUZZ_CHECK(!b->q[1].out[0] && b->host[0].room == 0);

@@ -28,7 +28,7 @@
 	 VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | VIRTIO_BIT(VIRTIO_F_RING_RESET))
 
 struct bench {
-	struct gmem *gm;
+	struct fuzz_memory mem;
 	struct loop *loop;
 	struct testdev td;
 	struct drv d;
@@ -89,36 +89,11 @@ static uint64_t ring_gpa(unsigned int q)
 #define AVAIL 0x100
 #define USED  0x1000
 
-static void put(struct bench *b, uint64_t gpa, const void *buf, size_t len)
-{
-	/* Where the program leads is not always memory. */
-	(void)!gmem_write(b->gm, gpa, buf, len);
-}
-
-static void put16(struct bench *b, uint64_t gpa, uint16_t v)
-{
-	uint16_t le = htole16(v);
-
-	put(b, gpa, &le, 2);
-}
-
-static void put_desc(struct bench *b, uint64_t gpa, uint64_t addr, uint32_t len, uint16_t flags,
-		     uint16_t next)
-{
-	uint8_t d[16];
-
-	put_le64(d, addr);
-	put_le32(d + 8, len);
-	put_le16(d + 12, flags);
-	put_le16(d + 14, next);
-	put(b, gpa, d, sizeof(d));
-}
-
 static void up_queue(struct bench *b, uint16_t q)
 {
 	struct drv *d = &b->d;
 
-	FUZZ_CHECK(gmem_zero(b->gm, ring_gpa(q), 0x2000) == 0);
+	FUZZ_CHECK(gmem_zero(b->mem.gm, ring_gpa(q), 0x2000) == 0);
 	b->idx[q] = b->next[q] = 0;
 	d->ops->queue_select(d, q);
 	if (d->ops->set_pfn) {
@@ -213,8 +188,8 @@ static void check(struct bench *b)
 
 static void publish(struct bench *b, unsigned int q, uint16_t head)
 {
-	put16(b, ring_gpa(q) + AVAIL + 4 + 2 * (b->idx[q] & (SIZE - 1)), head);
-	put16(b, ring_gpa(q) + AVAIL + 2, ++b->idx[q]);
+	fuzz_put16(&b->mem, ring_gpa(q) + AVAIL + 4 + 2 * (b->idx[q] & (SIZE - 1)), head);
+	fuzz_put16(&b->mem, ring_gpa(q) + AVAIL + 2, ++b->idx[q]);
 }
 
 /* Two pieces, by the book but for a field now and then. */
@@ -222,10 +197,10 @@ static void good_chain(struct bench *b, unsigned int q, struct tape *t)
 {
 	uint8_t odd = byte(t), first = b->next[q], second = (first + 1) & (SIZE - 1);
 
-	put_desc(b, ring_gpa(q) + 16 * first, odd == 1 ? value(t) : DATA, 32, 1,
-		 odd == 2 ? word(t) : second);
-	put_desc(b, ring_gpa(q) + 16 * second, odd == 3 ? value(t) : DATA + 64,
-		 odd == 4 ? word(t) << 16 : 32, odd == 5 ? byte(t) : 2, 0);
+	fuzz_put_desc(&b->mem, ring_gpa(q) + 16 * first, odd == 1 ? value(t) : DATA, 32, 1,
+		      odd == 2 ? word(t) : second);
+	fuzz_put_desc(&b->mem, ring_gpa(q) + 16 * second, odd == 3 ? value(t) : DATA + 64,
+		      odd == 4 ? word(t) << 16 : 32, odd == 5 ? byte(t) : 2, 0);
 	publish(b, q, odd == 6 ? word(t) : first);
 	b->next[q] = (first + 2) & (SIZE - 1);
 }
@@ -370,11 +345,11 @@ static void step(struct bench *b, struct tape *t)
 		break;
 	case 3: /* a few bytes somewhere in the rings */
 		put_le32(bytes, word(t) << 16 | word(t));
-		put(b, ring_gpa(q) + word(t) % 0x1200, bytes, 1 + (op >> 6));
+		fuzz_put(&b->mem, ring_gpa(q) + word(t) % 0x1200, bytes, 1 + (op >> 6));
 		break;
 	case 4:
-		put16(b, ring_gpa(q) + AVAIL + 2,
-		      b->idx[q] = (uint16_t)(b->idx[q] + (int8_t)byte(t)));
+		fuzz_put16(&b->mem, ring_gpa(q) + AVAIL + 2,
+			   b->idx[q] = (uint16_t)(b->idx[q] + (int8_t)byte(t)));
 		break;
 	case 5:
 		drv_notify(&b->d, word(t));
@@ -422,9 +397,9 @@ static void build(struct bench *b)
 	if (!loop)
 		FUZZ_CHECK((loop = loop_new(&err)));
 	b->loop = loop;
-	b->gm = fuzz_gmem(MEM_LEN);
+	b->mem = (struct fuzz_memory){ .gm = fuzz_gmem(MEM_LEN), .len = MEM_LEN };
 	atomic_store(&mock_clock_step, NSEC_PER_SEC / 2);
-	testdev_init(&b->td, b->gm, &quiet, QUEUES, SIZE, &loop, 1);
+	testdev_init(&b->td, b->mem.gm, &quiet, QUEUES, SIZE, &loop, 1);
 	drv_init(&b->d, &drv_pci_pio, &unused, &b->td.vd);
 	b->fn = mock_fn_of(&b->d);
 	b->kvm = mock_kvm_of(&b->d);
@@ -447,13 +422,13 @@ static void echo(struct bench *b, uint16_t q)
 	uint32_t irqs = b->d.irqs.queue[q];
 	uint8_t used[12];
 
-	put_desc(b, ring_gpa(q), DATA, 32, 1, 1);
-	put_desc(b, ring_gpa(q) + 16, DATA + 64, 32, 2, 0);
+	fuzz_put_desc(&b->mem, ring_gpa(q), DATA, 32, 1, 1);
+	fuzz_put_desc(&b->mem, ring_gpa(q) + 16, DATA + 64, 32, 2, 0);
 	publish(b, q, 0);
 	drv_notify(&b->d, q);
 	turn(b);
 	turn(b);
-	FUZZ_CHECK(gmem_read(b->gm, ring_gpa(q) + USED, used, 12) == 0);
+	FUZZ_CHECK(gmem_read(b->mem.gm, ring_gpa(q) + USED, used, 12) == 0);
 	FUZZ_CHECK(get_le16(used + 2) == 1 && get_le32(used + 4) == 0 && get_le32(used + 8) == 32);
 	FUZZ_CHECK(b->d.irqs.queue[q] == irqs + 1);
 }

@@ -40,4 +40,46 @@ static inline struct gmem *fuzz_gmem(uint64_t size)
 	return &gm;
 }
 
+/* A driver's memory, and what the target knows to be in it. */
+struct fuzz_memory {
+	struct gmem *gm; /* from 0 */
+	uint64_t len;
+	uint8_t *model; /* NULL: nobody keeps count */
+};
+
+/* Where a program leads is not always memory: then nothing is written. */
+static inline void fuzz_put(const struct fuzz_memory *m, uint64_t gpa, const void *buf, size_t len)
+{
+	if (!range_ok(gpa, len, m->len))
+		return;
+	if (m->model)
+		memcpy(m->model + gpa, buf, len);
+	FUZZ_CHECK(gmem_write(m->gm, gpa, buf, len) == 0);
+}
+
+static inline void fuzz_put16(const struct fuzz_memory *m, uint64_t gpa, uint16_t v)
+{
+	uint16_t le = htole16(v);
+
+	fuzz_put(m, gpa, &le, sizeof(le));
+}
+
+/* VIRTIO 1.3, 2.7.5 */
+static inline void fuzz_put_desc(const struct fuzz_memory *m, uint64_t gpa, uint64_t addr,
+				 uint32_t len, uint16_t flags, uint16_t next)
+{
+	uint8_t d[16];
+
+	put_le64(d, addr);
+	put_le32(d + 8, len);
+	put_le16(d + 12, flags);
+	put_le16(d + 14, next);
+	fuzz_put(m, gpa, d, sizeof(d));
+}
+
+static inline const uint8_t *fuzz_at(const struct fuzz_memory *m, uint64_t gpa)
+{
+	return gmem_span(m->gm, gpa, 1);
+}
+
 #endif
