@@ -1,15 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Reads an archive of the newc format back: Documentation/driver-api/early-userspace/buffer-format.rst. */
+/*
+ * An archive that is made in a folder of its own, and read back by its format:
+ * Documentation/driver-api/early-userspace/buffer-format.rst.
+ */
 #ifndef TESTS_UNIT_ARCHIVE_H
 #define TESTS_UNIT_ARCHIVE_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include <lkvm/cpio.h>
+#include <lkvm/initramfs.h>
 
 #include "unit.h"
+
+static char dir[] = "/tmp/lkvm-ir-XXXXXX";
+static struct cpio c;
+static struct initramfs ir;
+static struct err err;
+
+static inline void archive_setup(const char *option)
+{
+	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	ck_assert_int_eq(chdir(dir), 0);
+	err = ERR_INIT;
+	ck_assert_int_eq(cpio_begin(&c, &err), 0);
+	initramfs_init(&ir, &c, 1 << 20);
+	ir.option = option;
+}
+
+static inline void archive_teardown(void)
+{
+	char command[64];
+
+	initramfs_release(&ir);
+	cpio_release(&c);
+	ck_assert_int_eq(chdir("/"), 0);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+#define says(text) ck_assert_msg(strstr(err.msg, text) != NULL, "%s", err.msg)
 
 struct entry {
 	const char *name;

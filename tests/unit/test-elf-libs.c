@@ -31,36 +31,17 @@ struct elf {
 	char text[256];
 };
 
-static char dir[] = "/tmp/lkvm-el-XXXXXX";
-static struct cpio c;
-static struct initramfs ir;
-static struct err err;
-
 static void setup(void)
 {
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chdir(dir), 0);
+	archive_setup("--add-exec x");
 	ck_assert_int_eq(mkdir("lib", 0755), 0);
 	ck_assert_int_eq(unsetenv("LD_LIBRARY_PATH"), 0);
-	err = ERR_INIT;
-	ck_assert_int_eq(cpio_begin(&c, &err), 0);
-	initramfs_init(&ir, &c, 1 << 20);
-	ir.option = "--add-exec x";
 }
 
 static void teardown(void)
 {
-	char command[64];
-
-	initramfs_release(&ir);
-	cpio_release(&c);
-	ck_assert_int_eq(chdir("/"), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
+	archive_teardown();
 }
-
-#define says(text) ck_assert_msg(strstr(err.msg, text) != NULL, "%s", err.msg)
 
 static uint64_t add_text(struct elf *e, size_t *at, const char *s)
 {

@@ -14,31 +14,14 @@
 
 #include "archive.h"
 
-static char dir[] = "/tmp/lkvm-ir-XXXXXX";
-static struct cpio c;
-static struct initramfs ir;
-static struct err err;
-
 static void setup(void)
 {
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chdir(dir), 0);
-	err = ERR_INIT;
-	ck_assert_int_eq(cpio_begin(&c, &err), 0);
-	initramfs_init(&ir, &c, 1 << 20);
-	ir.option = "--add x";
+	archive_setup("--add x");
 }
 
 static void teardown(void)
 {
-	char command[64];
-
-	initramfs_release(&ir);
-	cpio_release(&c);
-	ck_assert_int_eq(chdir("/"), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
+	archive_teardown();
 }
 
 static void put(const char *path, const char *text, mode_t mode)
@@ -55,8 +38,6 @@ static void end(void)
 {
 	ck_assert_msg(cpio_end(&c, &err) == 0, "%s", err.msg);
 }
-
-#define says(text) ck_assert_msg(strstr(err.msg, text) != NULL, "%s", err.msg)
 
 static const struct {
 	const char *spec, *from, *dest;

@@ -26,39 +26,21 @@ struct ko {
 	char info[128];
 };
 
-static char dir[] = "/tmp/lkvm-mo-XXXXXX";
-static struct cpio c;
-static struct initramfs ir;
 static struct modules *m;
-static struct err err;
 
 static void setup(void)
 {
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	ck_assert_int_eq(chdir(dir), 0);
+	archive_setup("--modules");
 	ck_assert_int_eq(mkdir("kernel", 0755), 0);
-	err = ERR_INIT;
 	m = NULL;
-	ck_assert_int_eq(cpio_begin(&c, &err), 0);
-	initramfs_init(&ir, &c, 1 << 20);
-	ir.option = "--modules";
 }
 
 static void teardown(void)
 {
-	char command[64];
-
 	if (m)
 		modules_free(m);
-	initramfs_release(&ir);
-	cpio_release(&c);
-	ck_assert_int_eq(chdir("/"), 0);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
+	archive_teardown();
 }
-
-#define says(text) ck_assert_msg(strstr(err.msg, text) != NULL, "%s", err.msg)
 
 static void write_file(const char *path, const void *data, size_t len)
 {
