@@ -107,7 +107,8 @@ void virtio_regs_write(struct virtio_pci *vp, const struct virtio_reg *regs, uns
 	for (unsigned int i = 0; i < nr; i++) {
 		const struct virtio_reg *r = &regs[i];
 
-		if (!r->set || off < r->off || off - r->off >= r->width)
+		/* Below the register the subtraction wraps. */
+		if (!r->set || off - r->off >= r->width)
 			continue;
 		if (off == r->off && width == r->width)
 			r->set(vp, value);

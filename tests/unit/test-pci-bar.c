@@ -204,6 +204,9 @@ START_TEST(decode_off_and_on_keeps_the_state)
 	func_command(&a, DECODE | PCI_COMMAND_MASTER); /* nothing that matters to a BAR */
 	bar_put(&a, 1, M32_BASE);
 	ck_assert_uint_eq(a.turns, turns);
+	func_command(&b, 0); /* another function's BARs go and come */
+	func_command(&b, DECODE);
+	ck_assert_uint_eq(a.turns, turns);
 }
 END_TEST
 

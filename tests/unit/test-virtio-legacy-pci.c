@@ -137,6 +137,8 @@ START_TEST(every_width_at_every_place)
 	ROW("HD-168", "LEG-12");
 	uint8_t image[BAR_LEN + 8] = { 0 };
 
+	/* What lies across the border is seen to be there. */
+	testdev_set_wide(&b.td, 0x1122334455667788);
 	bench_up(&b, 0);
 	for (unsigned int msix = 0; msix < 2; msix++) {
 		static const uint8_t natural[] = { 0, 4, 4, 4, 8, 4, 12, 2, 14, 2, 18, 1 };
