@@ -152,7 +152,12 @@ START_TEST(goes_down_and_comes_back)
 	ck_assert_int_eq(be->ops->send(&be->ports[0], iov, 2), 0);
 	set_up(net_tap_name(be), false);
 	ck_assert_int_eq(be->ops->send(&be->ports[0], iov, 2), -EIO);
-	ck_assert_int_eq((int)be->ops->recv(&be->ports[0], iov, 2), -EAGAIN);
+	/* The host's kernel may have sent a word of its own (IPv6's reports) while it was up. */
+	ssize_t got;
+	do
+		got = be->ops->recv(&be->ports[0], iov, 2);
+	while (got > 0);
+	ck_assert_int_eq((int)got, -EAGAIN);
 	set_up(net_tap_name(be), true);
 	ck_assert_int_eq(be->ops->send(&be->ports[0], iov, 2), 0);
 	close_tap();
