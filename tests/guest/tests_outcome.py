@@ -438,7 +438,7 @@ def parallel_200(t):
             proc.wait(5 * HANG_S)
             out, err = read(t.path("%d.out" % i)), read(t.path("%d.err" % i))
             check(proc.returncode == status, "guest %d ended with %d, not %d: %s" % (i, proc.returncode, status, tail(err)))
-            check(out.startswith(b"number %d\r\n" % i), "guest %d said %s" % (i, tail(out)))
+            check(out.startswith(b"number %d\n" % i), "guest %d said %s" % (i, tail(out)))
             result_of(read(t.path("%d.json" % i)), status, err, outcome=name, argv=proc.args, console__bytes=len(out))
     finally:
         for proc in vms:
