@@ -95,7 +95,13 @@ START_TEST(the_reset_register_resets)
 	out(0xcf9, 1, 0x02); /* chooses the kind of reset */
 	ck_assert_uint_eq(fake_stop.requests, 0);
 	out(0xcf8, 2, 0x0600); /* not a byte at 0xcf9 */
+	out(0xcf9, 2, 0x06);   /* nor is this */
 	ck_assert_uint_eq(fake_stop.requests, 0);
+	ck_assert_uint_eq(in(0xcf9, 1), 0);
+	ck_assert_uint_eq(in(0xcf9, 2) & 0xffff, 0xffff);
+	out(0xcf8, 4, 0x80000004);
+	ck_assert_uint_eq(in(0xcf8, 1) & 0xff, 0xff);
+	ck_assert_uint_eq(in(0xcf8, 2) & 0xffff, 0xffff);
 	out(0xcf9, 1, 0x06);
 	ck_assert_uint_eq(fake_stop.requests, 1);
 	ck_assert_int_eq(fake_stop.reason, STOP_RESET);
