@@ -171,8 +171,15 @@ START_TEST(trapped_and_rung_are_one)
 		/* An odd place is neither. */
 		publish(q);
 		mock_fn_out(fn, BAR, NOTIFY_OFF + 4 * q + 1, 1, q);
+		/* Nor is an aim at a BAR without doorbells. */
+		for (uint32_t bar = 0; bar < 8; bar++)
+			if (bar != BAR && bar != 2)
+				mock_fn_window_out(fn, bar, 4 * q, 2, 2, q);
 		bench_settle(&b);
 		ck_assert_uint_eq(b.td.taken, taken + 3);
+		mock_fn_window_out(fn, 2, 4 * q, 2, 2, q);
+		bench_settle(&b);
+		ck_assert_uint_eq(b.td.taken, taken + 3 + has_pio());
 		drv_notify(&b.d, q);
 		bench_settle(&b);
 		ring_forget(&b.d.rings[q]);
