@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include <lkvm/command.h>
-#include <lkvm/cpio.h>
+#include <lkvm/initramfs.h>
 #include <lkvm/util.h>
 
 /* The program, as it was linked. */
@@ -66,10 +66,21 @@ static void put_settings(const struct command *cmd, struct writer *w)
 		put(w, CMD_SET_ARG, *arg);
 }
 
-/* Without the slash that paths in an archive do not have. */
-#define IN_ARCHIVE(path) ((path) + 1)
+/* What says so when the user adds a file of that name. */
+#define FROM "lkvm's own"
 
-int command_add(const struct command *cmd, struct cpio *archive, struct err *err)
+static int add_files(const struct writer *w, struct initramfs *ir, struct err *err)
+{
+	int ret = initramfs_add_data(ir, FROM, CMD_INIT, S_IFREG | 0755, command_init,
+				     (size_t)(command_init_end - command_init), err);
+
+	/* It may hold what others are not to read. */
+	return ret
+		       ?: initramfs_add_data(ir, FROM, CMD_SETTINGS, S_IFREG | 0600, w->text,
+					     w->len, err);
+}
+
+int command_add(const struct command *cmd, struct initramfs *ir, struct err *err)
 {
 	struct writer w = { 0 };
 	int ret = 0;
@@ -87,14 +98,8 @@ int command_add(const struct command *cmd, struct cpio *archive, struct err *err
 				"the command and its environment have %zu bytes; at most %u are "
 				"possible",
 				w.len, CMD_SETTINGS_MAX - 1);
-	if (!ret) {
-		cpio_add(archive, IN_ARCHIVE(CMD_DIR), S_IFDIR | 0755, "", 0);
-		cpio_add(archive, IN_ARCHIVE(CMD_INIT), S_IFREG | 0755, command_init,
-			 (uint32_t)(command_init_end - command_init));
-		/* It may hold what others are not to read. */
-		cpio_add(archive, IN_ARCHIVE(CMD_SETTINGS), S_IFREG | 0600, w.text,
-			 (uint32_t)w.len);
-	}
+	if (!ret)
+		ret = add_files(&w, ir, err);
 	free(w.text);
 	return ret;
 }

@@ -292,7 +292,7 @@ static int add_one(struct search *s, unsigned int nr, struct err *err)
 	if (!im)
 		return err_host(err, ENOMEM, "%s", s->ir->option);
 	im->at = &s->queue[nr];
-	ret = initramfs_read("", from, UINT32_MAX, &im->data, &im->len, err);
+	ret = src_read_file("program", from, UINT32_MAX, &im->data, &im->len, err);
 	src_init_mem(&im->src, "program", from, im->data, im->len);
 	if (ret)
 		err_prefix(err, "%s", s->ir->option);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <fts.h>
 #include <limits.h>
 #include <search.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include <lkvm/initramfs.h>
+#include <lkvm/src.h>
 #include <lkvm/util.h>
 
 #define MODE_BITS 07777u
@@ -133,61 +133,14 @@ int initramfs_add_data(struct initramfs *ir, const char *from, const char *dest,
 	return 0;
 }
 
-static int read_all(int fd, const char *what, const char *path, uint64_t max, uint8_t **data,
-		    size_t *len, struct err *err)
-{
-	struct stat st;
-	ssize_t n = 1;
-
-	*len = 0;
-	if (fstat(fd, &st))
-		return err_host(err, errno, "cannot read %s%s", what, path);
-	if (!S_ISREG(st.st_mode))
-		return err_usage(err, "%s%s is not a regular file", what, path);
-	/* A size of 32 bits is all that an archive has room for. */
-	if ((uint64_t)st.st_size > MIN(max, UINT32_MAX))
-		return err_usage(err, "%s%s is too large: %lld bytes", what, path,
-				 (long long)st.st_size);
-	*data = malloc((size_t)st.st_size + 1);
-	if (!*data)
-		return err_host(err, ENOMEM, "cannot read %s%s", what, path);
-	while (n > 0 && *len < (size_t)st.st_size) {
-		n = read(fd, *data + *len, (size_t)st.st_size - *len);
-		if (n < 0 && errno == EINTR)
-			n = 1;
-		else
-			*len += n > 0 ? (size_t)n : 0;
-	}
-	if (n < 0)
-		return err_host(err, errno, "cannot read %s%s", what, path);
-	return 0;
-}
-
-int initramfs_read(const char *what, const char *path, uint64_t max, uint8_t **data, size_t *len,
-		   struct err *err)
-{
-	/* O_NONBLOCK: opening a FIFO that nobody writes must not hang. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-	*data = NULL;
-	if (fd < 0)
-		return err_host(err, errno, "cannot open %s%s", what, path);
-	int ret = read_all(fd, what, path, max, data, len, err);
-	close(fd);
-	if (ret) {
-		free(*data);
-		*data = NULL;
-	}
-	return ret;
-}
-
 static int add_file(struct initramfs *ir, const char *from, const char *dest, uint32_t mode,
 		    struct err *err)
 {
 	uint8_t *data;
 	size_t len;
 
-	int ret = initramfs_read("", from, ir->left, &data, &len, err);
+	/* A size of 32 bits is all that an archive has room for. */
+	int ret = src_read_file("file", from, MIN(ir->left, UINT32_MAX), &data, &len, err);
 	if (ret)
 		err_prefix(err, "%s", ir->option);
 	else

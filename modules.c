@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include <lkvm/cmd-abi.h>
+#include <lkvm/decompress.h>
 #include <lkvm/modules.h>
+#include <lkvm/src.h>
 #include <lkvm/util.h>
 
 #define NAME_LEN    56 /* the kernel's MODULE_NAME_LEN on 64 bits */
@@ -24,7 +26,7 @@ enum { UNSEEN, UNDER_WAY, ADDED };
 
 struct module {
 	char name[NAME_LEN]; /* with '_' for '-' */
-	char *path;
+	char *path;          /* NULL: built in */
 	int state;
 };
 
@@ -62,9 +64,10 @@ static bool module_name(char name[NAME_LEN], const char *file)
 	return known && spell(name, file, (size_t)(dot - file));
 }
 
+/* `path` NULL: it is a part of the kernel, and so needs nothing. */
 static int append(struct modules *m, const char *file, const char *path)
 {
-	struct module mod = { 0 };
+	struct module mod = { .state = path ? UNSEEN : ADDED };
 
 	if (!module_name(mod.name, file))
 		return 0;
@@ -77,8 +80,7 @@ static int append(struct modules *m, const char *file, const char *path)
 		m->list = more;
 		m->room = room;
 	}
-	mod.path = strdup(path);
-	if (!mod.path)
+	if (path && !(mod.path = strdup(path)))
 		return -ENOMEM;
 	m->list[m->nr++] = mod;
 	return 0;
@@ -102,6 +104,32 @@ static bool is_tree(const char *dir)
 		found = access(path, F_OK) == 0;
 	}
 	return found;
+}
+
+/* modules.builtin has a path a line; a tree without the file tells nothing. */
+static int read_builtin(struct modules *m, struct err *err)
+{
+	char path[PATH_MAX], *line, *rest;
+	uint8_t *data;
+	size_t len;
+
+	snprintf(path, sizeof(path), "%s/modules.builtin", m->dir);
+	if (access(path, F_OK))
+		return 0;
+	int ret = src_read_file("file", path, BUILTIN_MAX, &data, &len, err);
+	if (ret) {
+		err_prefix(err, "--modules %s", m->dir);
+		return ret;
+	}
+	data[len] = 0;
+	rest = (char *)data;
+	while (!ret && (line = strsep(&rest, "\n"))) {
+		const char *slash = strrchr(line, '/');
+
+		ret = append(m, slash ? slash + 1 : line, NULL);
+	}
+	free(data);
+	return ret;
 }
 
 static int scan(struct modules *m, struct err *err)
@@ -129,6 +157,8 @@ static int scan(struct modules *m, struct err *err)
 				       e->fts_path);
 	}
 	fts_close(fts);
+	if (!ret)
+		ret = read_builtin(m, err);
 	if (ret == -ENOMEM)
 		return err_host(err, ENOMEM, "--modules %s", m->dir);
 	if (m->nr)
@@ -240,35 +270,6 @@ static struct module *find(const struct modules *m, const char *name, size_t len
 	return m->nr ? bsearch(&key, m->list, m->nr, sizeof(key), by_name) : NULL;
 }
 
-/* modules.builtin has a path a line; a tree without the file tells nothing. */
-static bool is_builtin(const struct modules *m, const char *name, size_t len)
-{
-	char *path, base[NAME_LEN], want[NAME_LEN];
-	struct err err = ERR_INIT;
-	uint8_t *data = NULL;
-	size_t data_len = 0;
-	bool found = false;
-
-	if (!spell(want, name, len) || asprintf(&path, "%s/modules.builtin", m->dir) < 0)
-		return false;
-	if (initramfs_read("", path, BUILTIN_MAX, &data, &data_len, &err))
-		data_len = 0;
-	free(path);
-	for (size_t at = 0; !found && at < data_len;) {
-		char *line = (char *)data + at;
-		char *end = memchr(line, '\n', data_len - at);
-
-		if (!end)
-			break;
-		*end = 0;
-		char *slash = strrchr(line, '/');
-		found = module_name(base, slash ? slash + 1 : line) && strcmp(base, want) == 0;
-		at = (size_t)(end - (char *)data) + 1;
-	}
-	free(data);
-	return found;
-}
-
 static int add_named(struct modules *m, struct initramfs *ir, const char *name, size_t len,
 		     unsigned int depth, struct err *err);
 
@@ -300,6 +301,38 @@ static int put(struct modules *m, struct initramfs *ir, struct module *mod, cons
 	return ret;
 }
 
+static bool is_compressed(const char *path)
+{
+	return strcmp(path + strlen(path) - strlen(".ko"), ".ko");
+}
+
+/* Any kernel loads what is not compressed. The bytes are the caller's to free. */
+static int read_module(const struct modules *m, const struct module *mod, uint8_t **data,
+		       size_t *len, struct err *err)
+{
+	struct decompressed plain;
+
+	int ret = src_read_file("module", mod->path, MODULE_MAX, data, len, err);
+	if (ret || !is_compressed(mod->path))
+		goto out;
+	ret = decompress_file("module", mod->path, *data, *len, MODULE_MAX, &plain, err);
+	free(*data);
+	*data = NULL;
+	if (ret)
+		goto out;
+	*data = malloc(plain.len);
+	if (*data)
+		memcpy(*data, plain.data, plain.len);
+	else
+		ret = err_host(err, ENOMEM, "no memory for the module %s", mod->path);
+	*len = plain.len;
+	decompress_release(&plain);
+out:
+	if (ret)
+		err_prefix(err, "--modules %s", m->dir);
+	return ret;
+}
+
 static int add_module(struct modules *m, struct initramfs *ir, struct module *mod,
 		      unsigned int depth, struct err *err)
 {
@@ -312,14 +345,10 @@ static int add_module(struct modules *m, struct initramfs *ir, struct module *mo
 	if (mod->state == UNDER_WAY || depth > DEPTH_MAX)
 		return err_usage(err, "--modules %s: %s depends on itself", m->dir, mod->path);
 	mod->state = UNDER_WAY;
-	int ret = initramfs_read("module ", mod->path, MODULE_MAX, &data, &len, err);
+	int ret = read_module(m, mod, &data, &len, err);
 	if (ret)
 		return ret;
-	if (strcmp(mod->path + strlen(mod->path) - 3, ".ko"))
-		ret = err_usage(err,
-				"--modules %s: %s is compressed; name a tree whose modules are not",
-				m->dir, mod->path);
-	else if (!find_modinfo(data, len, &info) || !(vermagic = modinfo(&info, "vermagic")))
+	if (!find_modinfo(data, len, &info) || !(vermagic = modinfo(&info, "vermagic")))
 		ret = err_usage(err, "--modules %s: %s is no kernel module, or is damaged", m->dir,
 				mod->path);
 	else
@@ -343,8 +372,6 @@ static int add_named(struct modules *m, struct initramfs *ir, const char *name, 
 		return 0;
 	if (mod)
 		return add_module(m, ir, mod, depth, err);
-	if (is_builtin(m, name, len))
-		return 0;
 	err_usage(err, "--modules %s: there is no module %.*s", m->dir,
 		  (int)MIN(len, (size_t)NAME_LEN), name);
 	return -ENOENT;

@@ -125,6 +125,29 @@ static void describe_terminal(struct command *cmd)
 	cmd->cols = size.ws_col;
 }
 
+static int make_initramfs(struct run_command *rc, const struct run_options *opt,
+			  const struct command *cmd, struct machine_config *cfg, struct err *err)
+{
+	struct initramfs ir;
+
+	int ret = cpio_begin(&rc->archive, err);
+	if (ret)
+		return ret;
+	initramfs_init(&ir, &rc->archive, opt->mem);
+	ir.option = "the command";
+	if (opt->command)
+		ret = command_add(cmd, &ir, err);
+	ir.option = "";
+	if (!ret)
+		ret = run_initramfs_add(opt, cfg->kernel, &ir, err);
+	initramfs_release(&ir);
+	if (!ret)
+		ret = cpio_end(&rc->archive, err);
+	cfg->initramfs = rc->archive.data;
+	cfg->initramfs_len = rc->archive.len;
+	return ret;
+}
+
 int run_command_prepare(struct run_command *rc, const struct run_options *opt,
 			struct machine_config *cfg, bool dry, struct err *err)
 {
@@ -154,15 +177,7 @@ int run_command_prepare(struct run_command *rc, const struct run_options *opt,
 	if (!ret && cfg->streams.escape)
 		describe_terminal(&cmd);
 	if (!ret)
-		ret = cpio_begin(&rc->archive, err);
-	if (!ret && opt->command)
-		ret = command_add(&cmd, &rc->archive, err);
-	if (!ret)
-		ret = run_initramfs_add(opt, cfg->kernel, &rc->archive, err);
-	if (!ret)
-		ret = cpio_end(&rc->archive, err);
-	cfg->initramfs = rc->archive.data;
-	cfg->initramfs_len = rc->archive.len;
+		ret = make_initramfs(rc, opt, &cmd, cfg, err);
 	return ret;
 }
 

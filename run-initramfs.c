@@ -91,17 +91,14 @@ static int add_modules(struct initramfs *ir, const struct run_options *opt, cons
 	return ret;
 }
 
-int run_initramfs_add(const struct run_options *opt, const char *kernel, struct cpio *archive,
+int run_initramfs_add(const struct run_options *opt, const char *kernel, struct initramfs *ir,
 		      struct err *err)
 {
-	struct initramfs ir;
+	int ret = add_list(ir, "--add", &opt->add, initramfs_add, err);
 
-	initramfs_init(&ir, archive, opt->mem);
-	int ret = add_list(&ir, "--add", &opt->add, initramfs_add, err);
 	if (!ret)
-		ret = add_list(&ir, "--add-exec", &opt->add_exec, elf_libs_add, err);
+		ret = add_list(ir, "--add-exec", &opt->add_exec, elf_libs_add, err);
 	if (!ret && opt->modules)
-		ret = add_modules(&ir, opt, kernel, err);
-	initramfs_release(&ir);
+		ret = add_modules(ir, opt, kernel, err);
 	return ret;
 }

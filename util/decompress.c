@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <bzlib.h>
 #include <lz4.h>
@@ -27,15 +28,15 @@ struct stream {
 	const uint8_t *in;
 	size_t in_len; /* at most INT_MAX, because not every library counts further */
 	uint8_t *out;
-	size_t out_len; /* the claimed size, of 32 bits: output must be exactly this */
+	size_t out_len; /* room, of 32 bits */
 };
 
 struct format {
 	const char *name;
 	const char *soname; /* NULL: recognised, and not supported */
 	const char *package;
-	/* 0, -EINVAL for a damaged stream, -ENOMEM, or -ENOTSUP when the library lacks a function. */
-	int (*run)(void *lib, const struct stream *s);
+	/* Bytes of output; -EINVAL for a damaged stream, -ENOMEM, or -ENOTSUP when the library lacks a function. */
+	ssize_t (*run)(void *lib, const struct stream *s);
 	size_t after; /* bytes after the stream */
 	uint8_t magic_len;
 	uint8_t magic[6];
@@ -43,7 +44,7 @@ struct format {
 
 #define SYM(lib, fn) ((__typeof__(&fn))dlsym(lib, #fn))
 
-static int run_gzip(void *lib, const struct stream *s)
+static ssize_t run_gzip(void *lib, const struct stream *s)
 {
 	__typeof__(&inflateInit2_) init = SYM(lib, inflateInit2_);
 	__typeof__(&inflate) step = SYM(lib, inflate);
@@ -64,20 +65,21 @@ static int run_gzip(void *lib, const struct stream *s)
 	end(&z);
 	if (ret == Z_MEM_ERROR)
 		return -ENOMEM;
-	return ret == Z_STREAM_END && z.avail_out == 0 ? 0 : -EINVAL;
+	return ret == Z_STREAM_END ? (ssize_t)z.total_out : -EINVAL;
 }
 
-static int run_zstd(void *lib, const struct stream *s)
+static ssize_t run_zstd(void *lib, const struct stream *s)
 {
 	__typeof__(&ZSTD_decompress) run = SYM(lib, ZSTD_decompress);
 
 	if (!run)
 		return -ENOTSUP;
 	/* An error is a size near SIZE_MAX, so one comparison covers it. */
-	return run(s->out, s->out_len, s->in, s->in_len) == s->out_len ? 0 : -EINVAL;
+	size_t n = run(s->out, s->out_len, s->in, s->in_len);
+	return n <= s->out_len ? (ssize_t)n : -EINVAL;
 }
 
-static int run_lz4(void *lib, const struct stream *s)
+static ssize_t run_lz4(void *lib, const struct stream *s)
 {
 	__typeof__(&LZ4_decompress_safe) run = SYM(lib, LZ4_decompress_safe);
 	size_t in = 0, out = 0;
@@ -101,11 +103,11 @@ static int run_lz4(void *lib, const struct stream *s)
 		in += len;
 		out += (size_t)n;
 	}
-	return in == s->in_len && out == s->out_len ? 0 : -EINVAL;
+	return in == s->in_len ? (ssize_t)out : -EINVAL;
 }
 
 /* xz and lzma-alone; the library tells them apart. */
-static int run_xz(void *lib, const struct stream *s)
+static ssize_t run_xz(void *lib, const struct stream *s)
 {
 	__typeof__(&lzma_auto_decoder) init = SYM(lib, lzma_auto_decoder);
 	__typeof__(&lzma_code) step = SYM(lib, lzma_code);
@@ -125,10 +127,10 @@ static int run_xz(void *lib, const struct stream *s)
 	end(&x);
 	if (ret == LZMA_MEM_ERROR)
 		return -ENOMEM;
-	return ret == LZMA_STREAM_END && x.avail_out == 0 ? 0 : -EINVAL;
+	return ret == LZMA_STREAM_END ? (ssize_t)x.total_out : -EINVAL;
 }
 
-static int run_bzip2(void *lib, const struct stream *s)
+static ssize_t run_bzip2(void *lib, const struct stream *s)
 {
 	__typeof__(&BZ2_bzBuffToBuffDecompress) run = SYM(lib, BZ2_bzBuffToBuffDecompress);
 	unsigned int len = (unsigned int)s->out_len;
@@ -140,7 +142,7 @@ static int run_bzip2(void *lib, const struct stream *s)
 	ret = run((char *)s->out, &len, (char *)(uintptr_t)s->in, (unsigned int)s->in_len, 0, 0);
 	if (ret == BZ_MEM_ERROR)
 		return -ENOMEM;
-	return ret == BZ_OK && len == s->out_len ? 0 : -EINVAL;
+	return ret == BZ_OK ? (ssize_t)len : -EINVAL;
 }
 
 static const struct format formats[] = {
@@ -171,90 +173,145 @@ const char *decompress_format(const void *head, size_t len)
 	return f ? f->name : NULL;
 }
 
-static void *open_lib(const char *name, const struct format *f, struct err *err)
+/* Whose stream it is, for errors: "kernel", and the file's name. */
+struct origin {
+	const char *what, *name;
+	const struct format *format;
+};
+
+static void *open_lib(const struct origin *o, struct err *err)
 {
-	void *lib = dlopen(f->soname, RTLD_NOW | RTLD_LOCAL);
+	void *lib = dlopen(o->format->soname, RTLD_NOW | RTLD_LOCAL);
 
 	if (!lib)
-		err_usage(err, "kernel %s is compressed with %s: install the Debian package %s",
-			  name, f->name, f->package);
+		err_usage(err, "%s %s is compressed with %s: install the Debian package %s",
+			  o->what, o->name, o->format->name, o->format->package);
 	return lib;
 }
 
-/* Address space for the claimed size; pages come as they are written. */
-static int out_map(const char *name, uint32_t len, struct decompressed *out, struct err *err)
+static int no_memory(const struct origin *o, struct err *err)
+{
+	return err_host(err, ENOMEM, "no memory to decompress %s %s", o->what, o->name);
+}
+
+/* Address space for so many bytes; pages come as they are written. */
+static int out_map(const struct origin *o, size_t len, struct decompressed *out, struct err *err)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
-		return err_host(err, ENOMEM, "no memory to decompress kernel %s", name);
+		return no_memory(o, err);
 	/* Best effort: fewer page faults. */
 	madvise(p, len, MADV_HUGEPAGE);
 	*out = (struct decompressed){ .data = p, .len = len };
 	return 0;
 }
 
-static int run_format(const char *name, const struct format *f, const struct stream *s,
-		      struct err *err)
+/* Returns the bytes of output. */
+static ssize_t run_format(const struct origin *o, const struct stream *s, struct err *err)
 {
-	void *lib = open_lib(name, f, err);
-	int ret;
+	void *lib = open_lib(o, err);
+	ssize_t ret;
 
 	if (!lib)
 		return -ENOTSUP;
-	ret = f->run(lib, s);
+	ret = o->format->run(lib, s);
 	dlclose(lib);
-	if (ret == -ENOTSUP) {
-		err_usage(err,
-			  "kernel %s is compressed with %s, which the installed %s does not offer",
-			  name, f->name, f->package);
+	if (ret == -ENOTSUP)
+		err_usage(err, "%s %s is compressed with %s, which the installed %s does not offer",
+			  o->what, o->name, o->format->name, o->format->package);
+	else if (ret == -ENOMEM)
+		no_memory(o, err);
+	return ret;
+}
+
+/* What is known before a stream is looked at. */
+static int begin(struct origin *o, const void *in, size_t in_len, struct err *err)
+{
+	o->format = find_format(in, in_len);
+	if (!o->format || !o->format->soname) {
+		err_usage(err, "%s %s is compressed with %s, which lkvm cannot decompress", o->what,
+			  o->name, o->format ? o->format->name : "an unknown format");
 		return -ENOTSUP;
 	}
-	if (ret == -ENOMEM)
-		return err_host(err, ENOMEM, "no memory to decompress kernel %s", name);
-	if (ret < 0)
-		return err_usage(err, "the %s payload of kernel %s is damaged", f->name, name);
+	if (in_len > INT_MAX)
+		return err_usage(err, "the %s payload of %s %s is larger than 2 GiB",
+				 o->format->name, o->what, o->name);
 	return 0;
+}
+
+static int damaged(const struct origin *o, struct err *err)
+{
+	return err_usage(err, "the %s payload of %s %s is damaged", o->format->name, o->what,
+			 o->name);
 }
 
 int decompress(const char *name, const void *in, size_t in_len, uint64_t max,
 	       struct decompressed *out, struct err *err)
 {
-	const struct format *f = find_format(in, in_len);
+	struct origin o = { .what = "kernel", .name = name };
 	struct stream s = { .in = in };
 	uint32_t claim;
-	int ret;
 
 	*out = (struct decompressed){ 0 };
-	if (!f || !f->soname) {
-		err_usage(err, "kernel %s is compressed with %s, which lkvm cannot decompress",
-			  name, f ? f->name : "an unknown format");
-		return -ENOTSUP;
-	}
-	if (in_len < f->magic_len + SIZE_LEN)
-		return err_usage(err, "the %s payload of kernel %s is cut short", f->name, name);
-	if (in_len > INT_MAX)
-		return err_usage(err, "the %s payload of kernel %s is larger than 2 GiB", f->name,
+	int ret = begin(&o, in, in_len, err);
+	if (ret < 0)
+		return ret;
+	if (in_len < o.format->magic_len + SIZE_LEN)
+		return err_usage(err, "the %s payload of kernel %s is cut short", o.format->name,
 				 name);
-
 	/* The claim is checked before anything is sized by it. */
 	claim = get_le32(s.in + in_len - SIZE_LEN);
 	if (claim == 0 || claim > max)
 		return err_usage(err,
 				 "kernel %s claims to decompress to %u bytes; 1 to %llu are sane",
 				 name, claim, (unsigned long long)max);
-	ret = out_map(name, claim, out, err);
+	ret = out_map(&o, claim, out, err);
 	if (ret < 0)
 		return ret;
 
-	s.in_len = in_len - f->after;
+	s.in_len = in_len - o.format->after;
 	s.out = out->data;
 	s.out_len = out->len;
-	ret = run_format(name, f, &s, err);
-	if (ret < 0)
+	ssize_t n = run_format(&o, &s, err);
+	if (n >= 0 && n < claim)
+		n = -EINVAL;
+	if (n == -EINVAL)
+		damaged(&o, err);
+	if (n < 0)
 		decompress_release(out);
-	return ret;
+	return (int)MIN(n, 0);
+}
+
+int decompress_file(const char *what, const char *name, const void *in, size_t in_len, uint32_t max,
+		    struct decompressed *out, struct err *err)
+{
+	struct origin o = { .what = what, .name = name };
+	struct decompressed room;
+
+	*out = (struct decompressed){ 0 };
+	int ret = begin(&o, in, in_len, err);
+	if (ret < 0)
+		return ret;
+	ret = out_map(&o, max, &room, err);
+	if (ret < 0)
+		return ret;
+	struct stream s = { .in = in, .in_len = in_len, .out = room.data, .out_len = room.len };
+	ssize_t n = run_format(&o, &s, err);
+	if (n == -EINVAL || n == 0)
+		err_usage(err, "%s %s is damaged, or decompresses to more than %u bytes", what,
+			  name, max);
+	*out = room;
+	if (n <= 0) {
+		decompress_release(out);
+		return n ? (int)n : -EINVAL;
+	}
+	out->len = (size_t)n;
+	size_t used = align_up(out->len, (size_t)sysconf(_SC_PAGESIZE));
+	if (used < room.len)
+		munmap(room.data + used, room.len - used);
+	return 0;
 }
 
 void decompress_release(struct decompressed *out)

@@ -18,13 +18,11 @@ static int src_size(struct src *src, struct err *err)
 		return err_usage(err, "%s %s is a directory", src->what, src->name);
 	if (!S_ISREG(st.st_mode))
 		return err_usage(err, "%s %s is not a regular file", src->what, src->name);
-	if (st.st_size == 0)
-		return err_usage(err, "%s %s is empty", src->what, src->name);
 	src->size = (uint64_t)st.st_size;
 	return 0;
 }
 
-int src_open(struct src *src, const char *what, const char *path, struct err *err)
+static int open_any(struct src *src, const char *what, const char *path, struct err *err)
 {
 	int ret;
 
@@ -37,6 +35,17 @@ int src_open(struct src *src, const char *what, const char *path, struct err *er
 	ret = src_size(src, err);
 	if (ret < 0)
 		src_release(src);
+	return ret;
+}
+
+int src_open(struct src *src, const char *what, const char *path, struct err *err)
+{
+	int ret = open_any(src, what, path, err);
+
+	if (!ret && !src->size) {
+		ret = err_usage(err, "%s %s is empty", what, path);
+		src_release(src);
+	}
 	return ret;
 }
 
@@ -85,4 +94,32 @@ int src_read(const struct src *src, uint64_t off, void *buf, size_t len, struct 
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int src_read_file(const char *what, const char *path, uint64_t max, uint8_t **data, size_t *len,
+		  struct err *err)
+{
+	struct src src;
+
+	*data = NULL;
+	*len = 0;
+	int ret = open_any(&src, what, path, err);
+	if (ret)
+		return ret;
+	if (src.size > max)
+		ret = err_usage(err,
+				"%s %s is too large: %llu bytes, and at most %llu are possible",
+				what, path, (unsigned long long)src.size, (unsigned long long)max);
+	if (!ret && !(*data = malloc(src.size + 1)))
+		ret = err_host(err, ENOMEM, "cannot read %s %s", what, path);
+	if (!ret)
+		ret = src_read(&src, 0, *data, src.size, err);
+	if (ret) {
+		free(*data);
+		*data = NULL;
+	} else {
+		*len = src.size;
+	}
+	src_release(&src);
+	return ret;
 }

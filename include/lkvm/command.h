@@ -12,7 +12,7 @@
 #include <lkvm/cmd-abi.h>
 #include <lkvm/err.h>
 
-struct cpio;
+struct initramfs;
 
 struct command {
 	char *const *args;       /* NULL at the end; at least one */
@@ -30,7 +30,7 @@ struct command {
 /* The kernel parameter that makes it start this init. */
 #define COMMAND_PARAM "rdinit=" CMD_INIT
 
-/* Adds both to the archive. ERR_USAGE for what is more than the guest would read. */
-int command_add(const struct command *cmd, struct cpio *archive, struct err *err);
+/* Adds both, before what the user adds. ERR_USAGE for what is more than the guest would read. */
+int command_add(const struct command *cmd, struct initramfs *ir, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Takes the compressed payload of a kernel image apart on the host.
+ * Takes the compressed payload of a kernel image apart on the host, and compressed files.
  *
  * A payload is one stream of a known format, then (for all formats but gzip, whose stream ends with
  * it) the decompressed size as 4 little-endian bytes. Source: Documentation/arch/x86/boot.rst
@@ -35,6 +35,12 @@ const char *decompress_format(const void *head, size_t len);
  */
 int decompress(const char *name, const void *in, size_t in_len, uint64_t max,
 	       struct decompressed *out, struct err *err);
+/*
+ * The same of a file as gzip(1), xz(1) or zstd(1) writes it, of which nothing says how large it becomes: more than `max`
+ * bytes are as bad as damage. `what` the file is, for errors: "module".
+ */
+int decompress_file(const char *what, const char *name, const void *in, size_t in_len, uint32_t max,
+		    struct decompressed *out, struct err *err);
 void decompress_release(struct decompressed *out);
 
 #endif

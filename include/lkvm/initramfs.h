@@ -41,8 +41,4 @@ int initramfs_add(struct initramfs *ir, const char *from, const char *dest, stru
 int initramfs_add_data(struct initramfs *ir, const char *from, const char *dest, uint32_t mode,
 		       const void *data, size_t len, struct err *err);
 
-/* All of a regular file of at most `max` bytes; the caller's to free. `what` is for errors. */
-int initramfs_read(const char *what, const char *path, uint64_t max, uint8_t **data, size_t *len,
-		   struct err *err);
-
 #endif

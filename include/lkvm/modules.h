@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Kernel modules for the guest's initramfs, from a kernel's module tree (/lib/modules/RELEASE or a copy), with those that
- * they depend on, as each module says itself: depmod(8) need not have run. They lie under CMD_MODULE_DIR, and
+ * they depend on, as each module says itself: depmod(8) need not have run. Compressed ones (.ko.gz, .ko.xz, .ko.zst) are
+ * decompressed here, so that any kernel can load them. They lie under CMD_MODULE_DIR, and
  * CMD_MODULES lists them in the order to load them in (cmd-abi.h).
  */
 #ifndef LKVM_MODULES_H

@@ -7,15 +7,15 @@
 
 #include <stdbool.h>
 
-#include <lkvm/cpio.h>
 #include <lkvm/err.h>
+#include <lkvm/initramfs.h>
 #include <lkvm/run-options.h>
 
 /* Whether an option asks for something. */
 bool run_initramfs_wanted(const struct run_options *opt);
 
 /* Adds it all. `kernel` is the file to boot, which modules must be for. */
-int run_initramfs_add(const struct run_options *opt, const char *kernel, struct cpio *archive,
+int run_initramfs_add(const struct run_options *opt, const char *kernel, struct initramfs *ir,
 		      struct err *err);
 
 #endif

@@ -1,88 +1,46 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: command.c util/cpio.c util/err.c guest/settings.c guest/setup.c
+// LINK: command.c initramfs.c util/cpio.c util/src.c util/err.c util/util.c guest/settings.c guest/setup.c
 #include <elf.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <lkvm/command.h>
-#include <lkvm/cpio.h>
 #include <lkvm/util.h>
 
 #include "guest/settings.h"
 #include "guest/setup.h"
+#include "archive.h"
 #include "unit.h"
-
-/* A file of an archive. */
-struct file {
-	unsigned int mode, nlink;
-	const char *data;
-	size_t len;
-};
-
-static unsigned int field(const char *head, unsigned int nr)
-{
-	char text[9] = { 0 };
-
-	memcpy(text, head + 6 + 8 * nr, 8);
-	return (unsigned int)strtoul(text, NULL, 16);
-}
-
-/* As the kernel's init/initramfs.c reads it. The number of records up to the one of this name; 0: it is not there. */
-static unsigned int find_file(const struct cpio *c, const char *name, struct file *f)
-{
-	size_t at = 0;
-
-	for (unsigned int nr = 1;; nr++) {
-		ck_assert_uint_le(at + 110, c->len);
-		ck_assert_int_eq(memcmp(c->data + at, "070701", 6), 0);
-		const char *head = c->data + at, *path = head + 110;
-		unsigned int name_len = field(head, 11);
-
-		ck_assert_uint_eq(strnlen(path, c->len - at - 110), name_len - 1);
-		*f = (struct file){ field(head, 1), field(head, 4), NULL, field(head, 6) };
-		at = align_up(at + 110 + name_len, 4);
-		f->data = c->data + at;
-		at = align_up(at + f->len, 4);
-		ck_assert_uint_le(at, c->len);
-		if (!strcmp(path, name))
-			return nr;
-		if (!strcmp(path, "TRAILER!!!")) {
-			ck_assert_uint_eq(at, c->len);
-			return 0;
-		}
-	}
-}
-
-static struct cpio archive;
-static struct err err;
 
 static int make(const struct command *cmd)
 {
-	err = ERR_INIT;
-	ck_assert_int_eq(cpio_begin(&archive, &err), 0);
-	int ret = command_add(cmd, &archive, &err);
-	ck_assert_int_eq(cpio_end(&archive, &err), 0);
+	int ret = command_add(cmd, &ir, &err);
+
+	ck_assert_int_eq(cpio_end(&c, &err), 0);
 	return ret;
 }
 
-static void teardown(void)
+static void setup(void)
 {
-	cpio_release(&archive);
+	archive_setup("the command");
 }
 
 START_TEST(init_is_a_small_static_program)
 {
 	char *args[] = { "true", NULL };
 	struct command cmd = { .args = args };
-	struct file f;
+	struct entry f;
+	size_t at = 0;
 
 	ck_assert_int_eq(make(&cmd), 0);
 	/* A folder comes before what is in it. */
-	unsigned int dir = find_file(&archive, ".lkvm", &f);
+	ck_assert(archive_next(&c, &at, &f));
+	ck_assert_str_eq(f.name, ".lkvm");
 	ck_assert_uint_eq(f.mode, S_IFDIR | 0755);
-	ck_assert_uint_lt(dir, find_file(&archive, ".lkvm/init", &f));
+	ck_assert(archive_find(&c, ".lkvm/init", &f));
 	ck_assert_uint_eq(f.mode, S_IFREG | 0755);
 	ck_assert_uint_gt(f.len, sizeof(Elf64_Ehdr));
 	ck_assert_uint_lt(f.len, 100 * KIB);
@@ -92,7 +50,28 @@ START_TEST(init_is_a_small_static_program)
 	const Elf64_Phdr *p = (const void *)(f.data + e->e_phoff);
 	for (unsigned int i = 0; i < e->e_phnum; i++)
 		ck_assert_int_ne(p[i].p_type, PT_INTERP);
-	ck_assert_uint_eq(find_file(&archive, "nothing", &f), 0);
+}
+END_TEST
+
+START_TEST(nothing_takes_its_place)
+{
+	char *args[] = { "true", NULL };
+	FILE *f = fopen("x", "w");
+
+	fclose(f);
+	ck_assert_int_eq(mkdir("d", 0755) | mkdir("d/.lkvm", 0700), 0);
+	ck_assert_int_eq(link("x", "d/.lkvm/run"), 0);
+	ck_assert_int_eq(command_add(&(struct command){ .args = args }, &ir, &err), 0);
+	ir.option = "--add";
+	ck_assert_int_eq(initramfs_add(&ir, "x", "/.lkvm/init", &err), -EINVAL);
+	ck_assert_int_eq(err.kind, ERR_USAGE);
+	says("--add: /.lkvm/init is in the initramfs already, as lkvm's own");
+	err = ERR_INIT;
+	ck_assert_int_eq(initramfs_add(&ir, "x", "/.lkvm", &err), -EINVAL);
+	says("--add: /.lkvm is in the initramfs already, as a directory");
+	err = ERR_INIT;
+	ck_assert_int_eq(initramfs_add(&ir, "d", "/", &err), -EINVAL);
+	says("--add: /.lkvm/run is in the initramfs already, as lkvm's own");
 }
 END_TEST
 
@@ -115,10 +94,10 @@ START_TEST(the_guest_reads_what_the_host_wrote)
 		.port = 0x510,
 	};
 	static struct settings s;
-	struct file f;
+	struct entry f;
 
 	ck_assert_int_eq(make(&cmd), 0);
-	ck_assert_uint_ne(find_file(&archive, ".lkvm/run", &f), 0);
+	ck_assert(archive_find(&c, ".lkvm/run", &f));
 	ck_assert_uint_eq(f.mode, S_IFREG | 0600);
 	ck_assert(settings_env(&s, "PATH=/bin"));
 	ck_assert_ptr_null(settings_parse(&s, f.data, f.len));
@@ -150,11 +129,13 @@ START_TEST(more_than_the_guest_reads_is_refused)
 	for (unsigned int i = 0; i < CMD_ARGS_MAX; i++)
 		many[i] = "x";
 	ck_assert_int_eq(make(&(struct command){ .args = many }), 0);
-	teardown();
+	archive_teardown();
+	setup();
 	many[CMD_ARGS_MAX] = "x";
 	ck_assert_int_lt(make(&(struct command){ .args = many }), 0);
 	ck_assert_int_eq(err.kind, ERR_USAGE);
-	teardown();
+	archive_teardown();
+	setup();
 	memset(big, 'x', sizeof(big) - 1);
 	ck_assert_int_lt(make(&(struct command){ .args = one }), 0);
 	ck_assert_int_eq(err.kind, ERR_USAGE);
@@ -244,8 +225,9 @@ START_TEST(a_file_is_read_whole_or_not)
 END_TEST
 
 UNIT_SUITE("command", {
-	tcase_add_checked_fixture(tc, NULL, teardown);
+	tcase_add_checked_fixture(tc, setup, archive_teardown);
 	tcase_add_test(tc, init_is_a_small_static_program);
+	tcase_add_test(tc, nothing_takes_its_place);
 	tcase_add_test(tc, the_guest_reads_what_the_host_wrote);
 	tcase_add_test(tc, more_than_the_guest_reads_is_refused);
 	tcase_add_loop_test(tc, broken_settings_are_refused, 0, ARRAY_SIZE(broken));

@@ -464,6 +464,53 @@ START_TEST(bounds_the_memory_of_xz)
 }
 END_TEST
 
+/* Without the size behind it: what gzip(1), zstd(1) and xz(1) write. */
+START_TEST(a_file_says_itself_where_it_ends)
+{
+	static const int files[] = { 0, 1, 3 };
+	static const size_t lens[] = { 1, 4095, 4096, 4097, PLAIN_LEN };
+	int i = files[_i];
+	struct decompressed out;
+	struct err err = ERR_INIT;
+
+	for (size_t l = 0; l < ARRAY_SIZE(lens); l++) {
+		size_t n = formats[i].pack(lens[l]);
+		uint8_t *in = malloc(n);
+
+		memcpy(in, packed, n);
+		ck_assert_msg(!decompress_file("module", "m.ko", in, n, PLAIN_LEN, &out, &err),
+			      "%s", err.msg);
+		ck_assert_uint_eq(out.len, lens[l]);
+		ck_assert_mem_eq(out.data, plain, out.len);
+		decompress_release(&out);
+		ck_assert(!decompress_file("module", "m.ko", in, n, (uint32_t)lens[l], &out, &err));
+		decompress_release(&out);
+		/* One byte more than may be, and one less than there was. */
+		if (lens[l] > 1)
+			ck_assert_int_eq(decompress_file("module", "m.ko", in, n,
+							 (uint32_t)lens[l] - 1, &out, &err),
+					 -EINVAL);
+		ck_assert_int_eq(
+			decompress_file("module", "m.ko", in, n - 1, PLAIN_LEN, &out, &err),
+			-EINVAL);
+		ck_assert_ptr_null(out.data);
+		ck_assert_ptr_nonnull(
+			strstr(err.msg, "module m.ko is damaged, or decompresses to"));
+		free(in);
+	}
+	ck_assert_int_eq(decompress_file("module", "m.ko", packed, formats[i].pack(0), PLAIN_LEN,
+					 &out, &err),
+			 -EINVAL);
+	err = ERR_INIT;
+	ck_assert_int_eq(decompress_file("module", "m.ko",
+					 "\x7f"
+					 "ELF",
+					 4, PLAIN_LEN, &out, &err),
+			 -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(err.msg, "module m.ko is compressed with an unknown format"));
+}
+END_TEST
+
 #define FOR_EACH_FORMAT(test) tcase_add_loop_test(tc, test, 0, ARRAY_SIZE(formats))
 
 UNIT_SUITE("decompress", {
@@ -480,4 +527,5 @@ UNIT_SUITE("decompress", {
 	tcase_add_test(tc, knows_what_it_does_not_know);
 	tcase_add_test(tc, lz4_blocks_stay_in_the_frame);
 	tcase_add_test(tc, bounds_the_memory_of_xz);
+	tcase_add_loop_test(tc, a_file_says_itself_where_it_ends, 0, 3);
 })

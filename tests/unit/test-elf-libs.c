@@ -210,7 +210,7 @@ START_TEST(what_is_missing)
 	says("/nonexistent/ld.so");
 	err = ERR_INIT;
 	ck_assert_int_eq(elf_libs_add(&ir, "missing", "/bin/third", &err), -ENOENT);
-	says("--add-exec x: cannot open missing");
+	says("--add-exec x: cannot open program missing");
 }
 
 START_TEST(what_is_no_program)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: initramfs.c util/cpio.c util/err.c util/util.c
+// LINK: initramfs.c util/cpio.c util/src.c util/err.c util/util.c
 /* Files of the host on their way into an archive, which is read back here by its format's description. */
 #include "unit.h"
 
@@ -210,7 +210,7 @@ START_TEST(there_is_an_end)
 	ir.left = 9;
 	ck_assert(!initramfs_add(&ir, "f", "/a", &err));
 	ck_assert_int_eq(initramfs_add(&ir, "f", "/b", &err), -EINVAL);
-	says("f is too large: 5 bytes");
+	says("--add x: file f is too large: 5 bytes, and at most 4 are possible");
 	err = ERR_INIT;
 	ck_assert_int_eq(initramfs_add_data(&ir, "data", "/b", S_IFREG, "12345", 5, &err), -EINVAL);
 	says("data is more than fits in the guest's memory");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: modules.c initramfs.c util/cpio.c util/err.c util/util.c
+// LINK: modules.c initramfs.c util/cpio.c util/decompress.c util/src.c util/err.c util/util.c
+// LIBS: -lz -lzstd -llzma
 /* Modules of a made-up kernel's tree: what they need, the order that they load in, and what is wrong with one. */
 #include "unit.h"
 
@@ -9,6 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <lzma.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include <lkvm/cmd-abi.h>
 #include <lkvm/modules.h>
@@ -154,6 +159,49 @@ START_TEST(what_is_built_in)
 	loads(LINE("a"));
 }
 
+static size_t pack(const char *end, const struct ko *k, uint8_t *to, size_t room)
+{
+	if (!strcmp(end, "xz")) {
+		size_t n = 0;
+
+		ck_assert_int_eq(lzma_easy_buffer_encode(0, LZMA_CHECK_CRC32, NULL, (const void *)k,
+							 sizeof(*k), to, &n, room),
+				 LZMA_OK);
+		return n;
+	}
+	if (!strcmp(end, "zst"))
+		return ZSTD_compress(to, room, k, sizeof(*k), 1);
+	z_stream z = { .next_in = (void *)(uintptr_t)k,
+		       .avail_in = sizeof(*k),
+		       .next_out = to,
+		       .avail_out = (uInt)room };
+	deflateInit2(&z, 1, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+	ck_assert_int_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
+	deflateEnd(&z);
+	return z.total_out;
+}
+
+/* The guest gets them as any kernel can load them. */
+START_TEST(compressed_ones)
+{
+	static const char *const ends[] = { "gz", "xz", "zst" };
+	struct ko k = build(RELEASE, "plain");
+	uint8_t packed[2 * sizeof(struct ko)];
+	char path[64];
+	struct entry e;
+
+	make("kernel/plain.ko", "");
+	snprintf(path, sizeof(path), "kernel/a-b.ko.%s", ends[_i]);
+	write_file(path, packed, pack(ends[_i], &k, packed, sizeof(packed)));
+	open_tree();
+	ck_assert_msg(!modules_add(m, &ir, "a-b", &err), "%s", err.msg);
+	end();
+	loads(LINE("plain") LINE("a_b"));
+	ck_assert(archive_find(&c, &CMD_MODULE_DIR "/a_b.ko"[1], &e));
+	ck_assert_uint_eq(e.len, sizeof(k));
+	ck_assert_mem_eq(e.data, &k, sizeof(k));
+}
+
 START_TEST(nothing_asked_for)
 {
 	open_tree();
@@ -181,6 +229,8 @@ START_TEST(what_is_refused)
 	make("kernel/needy.ko", "gone");
 	write_file("kernel/other.ko", &k, sizeof(k));
 	write_file("kernel/packed.ko.xz", "x", 1);
+	write_file("kernel/cut.ko.gz", "\x1f\x8b\x08\0\0\0\0\0\0\x03", 10);
+	write_file("kernel/empty.ko.zst", "", 0);
 	k = build(RELEASE "x", "");
 	write_file("kernel/longer.ko", &k, sizeof(k));
 	open_tree();
@@ -192,7 +242,10 @@ START_TEST(what_is_refused)
 		{ "needy", "there is no module gone" },
 		{ "other", "other.ko is of the kernel 5.9.9, and that to boot is " RELEASE },
 		{ "longer", "is of the kernel " RELEASE "x, and" },
-		{ "packed", "packed.ko.xz is compressed" },
+		{ "packed",
+		  "--modules .: module ./kernel/packed.ko.xz is compressed with an unknown" },
+		{ "cut", "--modules .: module ./kernel/cut.ko.gz is damaged, or decompresses to" },
+		{ "empty", "module ./kernel/empty.ko.zst is compressed with an unknown format" },
 		{ "", "there is no module" },
 		{ "a-name-that-is-longer-than-any-module-s-may-be-in-a-kernel",
 		  "there is no module" },
@@ -262,6 +315,7 @@ UNIT_SUITE("modules", {
 	tcase_add_test(tc, dependencies_come_first);
 	tcase_add_test(tc, dashes_are_underscores);
 	tcase_add_test(tc, what_is_built_in);
+	tcase_add_loop_test(tc, compressed_ones, 0, 3);
 	tcase_add_test(tc, nothing_asked_for);
 	tcase_add_test(tc, no_tree);
 	tcase_add_test(tc, what_is_refused);

@@ -137,6 +137,35 @@ START_TEST(reads_files_and_memory)
 }
 END_TEST
 
+START_TEST(reads_a_file_whole)
+{
+	struct err err = ERR_INIT;
+	uint8_t *data;
+	size_t len;
+
+	put("file", "abcdef");
+	put("empty", "");
+	ck_assert_int_eq(src_read_file("file", "file", 6, &data, &len, &err), 0);
+	ck_assert_uint_eq(len, 6);
+	ck_assert_mem_eq(data, "abcdef", 6);
+	free(data);
+	ck_assert_int_eq(src_read_file("file", "empty", 0, &data, &len, &err), 0);
+	ck_assert_uint_eq(len, 0);
+	free(data);
+	ck_assert_int_eq(src_read_file("file", "file", 5, &data, &len, &err), -EINVAL);
+	ck_assert_str_eq(err.msg, "file file is too large: 6 bytes, and at most 5 are possible");
+	ck_assert_ptr_null(data);
+	err = ERR_INIT;
+	read_errno = EIO;
+	ck_assert_int_eq(src_read_file("file", "file", 6, &data, &len, &err), -EIO);
+	ck_assert_int_eq(err.kind, ERR_HOST);
+	ck_assert_ptr_null(data);
+	err = ERR_INIT;
+	ck_assert_int_eq(src_read_file("file", "missing", 6, &data, &len, &err), -ENOENT);
+	ck_assert_ptr_null(data);
+}
+END_TEST
+
 START_TEST(notices_a_file_that_shrinks)
 {
 	struct err err = ERR_INIT;
@@ -176,5 +205,6 @@ UNIT_SUITE("src", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, refuses_what_is_no_file);
 	tcase_add_test(tc, reads_files_and_memory);
+	tcase_add_test(tc, reads_a_file_whole);
 	tcase_add_test(tc, notices_a_file_that_shrinks);
 })
