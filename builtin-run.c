@@ -370,6 +370,8 @@ static void judge_outcome(struct verdict *v, const struct run *run,
 			(unsigned long long)res->streams_lost);
 	if (res->host_note[0])
 		fprintf(f, "; %s", res->host_note);
+	if (v->status && (run->cfg.initrds_nr || run->cfg.initramfs) && res->console.no_init[0])
+		fprintf(f, "; %s", res->console.no_init);
 	if (res->console_dropped)
 		fprintf(f, "; %llu console bytes dropped, the reader was too slow",
 			(unsigned long long)res->console_dropped);

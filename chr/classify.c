@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <lkvm/classify.h>
@@ -220,6 +221,64 @@ bool classify_is_init(const char *text)
 	const char *rest = skip(text, "Run ");
 
 	return rest && strstr(rest, " as init process");
+}
+
+/* The reason that unpacking an initramfs failed for, "compression method zstd not configured" being one. */
+static void explain_unpacking(const char *reason, char hint[CLASSIFY_HINT_LEN])
+{
+	const char *method = skip(reason, "compression method ");
+	size_t len = method ? strcspn(method, " ") : 0;
+
+	if (!method || !skip(method + len, " not configured") || len > 16) {
+		snprintf(hint, CLASSIFY_HINT_LEN, "the kernel could not unpack the initrd: %.*s",
+			 (int)strcspn(reason, ")"), reason);
+		return;
+	}
+	char option[17] = "";
+	for (size_t i = 0; i < len; i++)
+		option[i] = (char)toupper((unsigned char)method[i]);
+	snprintf(hint, CLASSIFY_HINT_LEN,
+		 "the kernel cannot unpack an initrd that is compressed with %.*s: it lacks "
+		 "CONFIG_RD_%s",
+		 (int)len, method, option);
+}
+
+/* "Failed to execute /init (error -8)" */
+static bool explain_execution(const char *name, char hint[CLASSIFY_HINT_LEN])
+{
+	int len = (int)strcspn(name, " ");
+
+	if (skip(name + len, " (error -8)"))
+		snprintf(hint, CLASSIFY_HINT_LEN,
+			 "the kernel cannot execute %.*s: a program needs CONFIG_BINFMT_ELF, a "
+			 "script "
+			 "CONFIG_BINFMT_SCRIPT",
+			 MIN(len, 80), name);
+	else if (skip(name + len, " (error -2)"))
+		snprintf(hint, CLASSIFY_HINT_LEN,
+			 "the initrd lacks the interpreter that %.*s names", MIN(len, 80), name);
+	else
+		return false;
+	return true;
+}
+
+bool classify_no_init(const char *text, char hint[CLASSIFY_HINT_LEN])
+{
+	const char *rest;
+
+	if ((rest = skip(text, "Initramfs unpacking failed: ")) ||
+	    (rest = skip(text, "rootfs image is not initramfs ("))) {
+		explain_unpacking(rest, hint);
+		return true;
+	}
+	if ((rest = skip(text, "Failed to execute ")))
+		return explain_execution(rest, hint);
+	if (!skip(text, "Kernel panic - not syncing: VFS: Unable to mount root fs"))
+		return false;
+	snprintf(hint, CLASSIFY_HINT_LEN,
+		 "the kernel found no init in an initramfs: it lacks CONFIG_BLK_DEV_INITRD, or the "
+		 "program to start is not in the initrd");
+	return true;
 }
 
 bool classify_is_plain_boot(const char *line)

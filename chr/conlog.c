@@ -32,6 +32,7 @@ void conlog_restart(struct conlog *c)
 	pthread_mutex_lock(&c->lock);
 	c->stamps = c->told;
 	c->plain = c->any_line = c->init_seen = false;
+	c->no_init[0] = 0;
 	c->open = NULL;
 	pthread_mutex_unlock(&c->lock);
 }
@@ -124,6 +125,13 @@ static void look_for_init(struct conlog *c, const struct kline *k, enum crash_ki
 		c->ops->init(c->arg);
 }
 
+/* The first one is the cause of the others. */
+static void look_for_hint(struct conlog *c, const char *text)
+{
+	if (!c->init_seen && !c->no_init[0] && classify_no_init(text, c->no_init))
+		util_clean_text(c->no_init);
+}
+
 static void look_for_match(struct conlog *c)
 {
 	bool fail = true;
@@ -156,6 +164,7 @@ static void look_at_line(struct conlog *c)
 	if (k.stamped || !c->stamps) {
 		kind = classify(k.text);
 		look_at_kernel_line(c, k.text, kind);
+		look_for_hint(c, k.text);
 	}
 	look_for_init(c, &k, kind);
 	look_for_match(c);
@@ -226,6 +235,8 @@ void conlog_report(struct conlog *c, struct conlog_report *r)
 	pthread_mutex_lock(&c->lock);
 	*r = (struct conlog_report){ .bytes = c->fed, .splats = c->splats };
 	r->crash = c->panic.kind ? c->panic : c->first;
+	if (!c->init_seen)
+		memcpy(r->no_init, c->no_init, sizeof(r->no_init));
 	if (c->panic.kind && !c->panic.frames_nr) {
 		const struct conlog_crash *cause = c->last.kind ? &c->last : &c->first;
 

@@ -230,7 +230,11 @@ void boot_kernel_release(const char *path, char *release, size_t len)
 	if (src_open(&src, "kernel", path, &err))
 		return;
 	size_t n = MIN(sizeof(head), src.size);
-	if (!src_read(&src, 0, head, n, &err) && bzimage_probe(head, n))
+	if (src_read(&src, 0, head, n, &err))
+		n = 0;
+	if (bzimage_probe(head, n))
 		bzimage_release(&src, release, len);
+	else if (vmlinux_probe(head, n))
+		vmlinux_release(&src, release, len);
 	src_release(&src);
 }

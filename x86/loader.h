@@ -86,6 +86,8 @@ struct vmlinux {
 };
 
 bool vmlinux_probe(const uint8_t *head, size_t len);
+/* As bzimage_release(); the whole file may have to be read for it. */
+void vmlinux_release(const struct src *src, char *release, size_t len);
 /* The notes are looked at only when the PVH entry is wanted; a cached kernel may have lost them. */
 int vmlinux_parse(const struct src *src, bool pvh, struct vmlinux *vm, struct err *err);
 /*

@@ -313,6 +313,45 @@ int vmlinux_load(const struct gmem *gm, const struct src *src, const struct vmli
 	return ret;
 }
 
+#define SCAN_LEN    (256 * KIB)
+#define RELEASE_MAX 256 /* of the message up to there */
+
+/* "Linux version 6.1.0-17-amd64 (builder@host) ...": the kernel's first message. Its end may lie in the next part. */
+static bool find_release(const uint8_t *buf, size_t buf_len, char *release, size_t len)
+{
+	static const char banner[] = "Linux version ";
+	const uint8_t *end = buf + buf_len;
+
+	for (const uint8_t *p = buf; (p = memmem(p, (size_t)(end - p), banner, strlen(banner)));) {
+		p += strlen(banner);
+		size_t n = 0;
+
+		while (p + n < end && n < len - 1 && p[n] > ' ' && p[n] < 0x7f && p[n] != '%')
+			n++;
+		if (!n || p[0] < '0' || p[0] > '9' || p + n == end || p[n] != ' ')
+			continue;
+		snprintf(release, len, "%.*s", (int)n, (const char *)p);
+		return true;
+	}
+	return false;
+}
+
+void vmlinux_release(const struct src *src, char *release, size_t len)
+{
+	uint8_t *buf = malloc(SCAN_LEN);
+	struct err err = ERR_INIT;
+
+	*release = 0;
+	for (uint64_t at = 0; buf && at < src->size; at += SCAN_LEN - RELEASE_MAX) {
+		size_t n = MIN(SCAN_LEN, src->size - at);
+
+		if (src_read(src, at, buf, n, &err) || find_release(buf, n, release, len) ||
+		    n < SCAN_LEN)
+			break;
+	}
+	free(buf);
+}
+
 bool vmlinux_seems_to_use_ecam(const void *bytes, uint64_t len)
 {
 	/* What arch/x86/pci/mmconfig-shared.c prints, before 6.9 and since. */

@@ -51,8 +51,8 @@ extern const char *const board_cmdline_tail;
 extern const char *const board_kernels[];
 
 /*
- * The release of the kernel in a file, as `uname -r` would print it there, by what its image says before it is
- * decompressed. "" when it does not say.
+ * The release of the kernel in a file, as `uname -r` would print it there: what a bzImage says before it is
+ * decompressed, or the banner of a vmlinux. "" when it does not say.
  */
 void board_kernel_release(const char *path, char *release, size_t len);
 

@@ -56,6 +56,12 @@ enum crash_kind classify(const char *text);
 
 /* "Run /init as init process", which kernels say since 4.20, at a level that "quiet" hides. */
 bool classify_is_init(const char *text);
+/*
+ * Lines in which a kernel that got an initrd says that it cannot start an init from it. Fills `hint`: what it lacks, as far
+ * as that is told.
+ */
+#define CLASSIFY_HINT_LEN 200
+bool classify_no_init(const char *text, char hint[CLASSIFY_HINT_LEN]);
 /* What only a kernel without time stamps, or its decompressor, begins a console with. */
 bool classify_is_plain_boot(const char *line);
 

@@ -67,7 +67,8 @@ struct conlog {
 	struct conlog_crash *open; /* whose trace is being read */
 	unsigned int open_lines;   /* since its line */
 	bool in_trace;
-	unsigned int splats; /* crashes that are not panics */
+	unsigned int splats;             /* crashes that are not panics */
+	char no_init[CLASSIFY_HINT_LEN]; /* the first hint, before init started */
 
 	size_t line_len;
 	char line[CONLOG_LINE + 1];
@@ -101,6 +102,7 @@ struct conlog_report {
 	 * last crash before it.
 	 */
 	struct conlog_crash crash;
+	char no_init[CLASSIFY_HINT_LEN]; /* why init could not start, or "" */
 };
 void conlog_report(struct conlog *c, struct conlog_report *r);
 

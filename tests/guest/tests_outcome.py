@@ -135,6 +135,29 @@ def outcome_fakes(t, args):
     ends(t, BOOT + FAKES + "@p", args, 0, "poweroff", crash=None, splats=0)
 
 
+NO_ROOT = STAMP + "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n@h"
+
+
+@table([
+    ("initrd", NO_ROOT, "no init in an initramfs: it lacks CONFIG_BLK_DEV_INITRD, or"),
+    ("compression", STAMP + "Initramfs unpacking failed: compression method xz not configured\n" + NO_ROOT, "lacks CONFIG_RD_XZ"),
+    ("old-compression", STAMP + "rootfs image is not initramfs (compression method bzip2 not configured); looks like an initrd\n" +
+     NO_ROOT, "lacks CONFIG_RD_BZIP2"),
+    ("damaged", STAMP + "Initramfs unpacking failed: junk in compressed archive\n" + NO_ROOT, "could not unpack the initrd: junk in"),
+    ("format", STAMP + "Failed to execute /.lkvm/init (error -8)\n" + PANIC + "@h", "CONFIG_BINFMT_ELF"),
+    ("early", STAMP + "Initramfs unpacking failed: junk in compressed archive\n@r", "could not unpack the initrd: junk in"),
+])
+def outcome_no_init(t, script, says):
+    """What a kernel lacks to start what is in its initramfs is in the last line; when it got one, and no init of it ran."""
+    initrd = inputs.write(t.path("initrd"), b"x")
+    for args in (("-i", initrd), ("--add", initrd)):
+        r = told(t, script, *args).finish()
+        check(r.status in (200, 201) and says in r.err.decode().splitlines()[-1], tail(r.err))
+    check(says not in told(t, script).finish().err.decode().splitlines()[-1], "a hint without an initrd")
+    r = told(t, STAMP + "Run /init as init process\n" + script, "-i", initrd).finish()
+    check(says not in r.err.decode().splitlines()[-1], tail(r.err))
+
+
 @test
 def outcome_without_stamps(t):
     """A kernel that was told to leave them out; and one that lkvm tells nothing, before its first line."""

@@ -331,7 +331,56 @@ START_TEST(time_is_linear)
 }
 END_TEST
 
+/* NULL: it is no such line. */
+static const struct {
+	const char *text, *hint;
+} no_inits[] = {
+	{ "Initramfs unpacking failed: compression method zstd not configured",
+	  "the kernel cannot unpack an initrd that is compressed with zstd: it lacks "
+	  "CONFIG_RD_ZSTD" },
+	{ "rootfs image is not initramfs (compression method lz4 not configured); looks like an "
+	  "initrd",
+	  "the kernel cannot unpack an initrd that is compressed with lz4: it lacks "
+	  "CONFIG_RD_LZ4" },
+	{ "rootfs image is not initramfs (no cpio magic); looks like an initrd",
+	  "the kernel could not unpack the initrd: no cpio magic" },
+	{ "Initramfs unpacking failed: junk in compressed archive",
+	  "the kernel could not unpack the initrd: junk in compressed archive" },
+	{ "Initramfs unpacking failed: compression method a-name-of-no-method not configured",
+	  "the kernel could not unpack the initrd: compression method a-name-of-no-method not "
+	  "configured" },
+	{ "Failed to execute /init (error -8)",
+	  "the kernel cannot execute /init: a program needs CONFIG_BINFMT_ELF, a script "
+	  "CONFIG_BINFMT_SCRIPT" },
+	{ "Failed to execute /init (error -2)",
+	  "the initrd lacks the interpreter that /init names" },
+	{ "Failed to execute /init (error -12)", NULL },
+	{ "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
+	  "the kernel found no init in an initramfs: it lacks CONFIG_BLK_DEV_INITRD, or the "
+	  "program "
+	  "to start is not in the initrd" },
+	{ "Kernel panic - not syncing: sysrq triggered crash", NULL },
+	{ "Run /init as init process", NULL },
+	{ "", NULL },
+};
+
+START_TEST(kernels_that_find_no_init)
+{
+	char hint[CLASSIFY_HINT_LEN] = "";
+
+	ck_assert_int_eq(classify_no_init(no_inits[_i].text, hint), no_inits[_i].hint != NULL);
+	ck_assert_str_eq(hint, no_inits[_i].hint ?: "");
+	for (size_t len = strlen(no_inits[_i].text); len--;) {
+		char *copy = strndup(no_inits[_i].text, len);
+
+		classify_no_init(copy, hint);
+		free(copy);
+	}
+}
+END_TEST
+
 UNIT_SUITE("classify", {
+	tcase_add_loop_test(tc, kernels_that_find_no_init, 0, ARRAY_SIZE(no_inits));
 	tcase_add_loop_test(tc, a_line_is_taken_apart, 0, ARRAY_SIZE(lines));
 	tcase_add_loop_test(tc, messages_have_a_kind, 0, ARRAY_SIZE(messages));
 	tcase_add_test(tc, every_kind_has_a_name_and_a_message);

@@ -499,6 +499,36 @@ START_TEST(the_tail_is_whole_lines)
 }
 END_TEST
 
+#define STAMP    "[    1.000000] "
+#define UNPACKED STAMP "Initramfs unpacking failed: compression method zstd not configured\n"
+#define NO_ROOT                                                                                    \
+	STAMP "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n"
+
+/* The first one is the cause; a kernel that started its init had none; and programs are not asked. */
+START_TEST(why_there_is_no_init)
+{
+	static const struct {
+		const char *text, *has;
+	} cases[] = {
+		{ UNPACKED NO_ROOT, "CONFIG_RD_ZSTD" },
+		{ NO_ROOT, "CONFIG_BLK_DEV_INITRD" },
+		{ UNPACKED STAMP "Run /init as init process\n", "" },
+		{ STAMP "Run /init as init process\n" UNPACKED NO_ROOT, "" },
+		{ STAMP "x\nInitramfs unpacking failed: junk\n", "" },
+		{ STAMP "Initramfs unpacking failed: a\033b\n", "a?b" },
+	};
+	struct conlog_report r;
+
+	say(cases[_i].text);
+	conlog_report(&c, &r);
+	ck_assert_ptr_nonnull(strstr(r.no_init, cases[_i].has));
+	ck_assert_int_eq(!r.no_init[0], !*cases[_i].has);
+	conlog_restart(&c);
+	conlog_report(&c, &r);
+	ck_assert_str_eq(r.no_init, "");
+}
+END_TEST
+
 START_TEST(the_tail_is_harmless)
 {
 	char buf[64];
@@ -556,6 +586,7 @@ UNIT_SUITE("conlog", {
 	tcase_add_test(tc, a_prompt_matches_when_the_console_pauses);
 	tcase_add_test(tc, without_patterns);
 	tcase_add_test(tc, the_tail_is_whole_lines);
+	tcase_add_loop_test(tc, why_there_is_no_init, 0, 6);
 	tcase_add_test(tc, the_tail_is_harmless);
 	tcase_add_test(tc, looked_at_from_another_thread);
 })

@@ -480,6 +480,36 @@ START_TEST(takes_back_what_a_damaged_entry_wrote)
 }
 END_TEST
 
+static void says_release(const char *text, size_t at, const char *want)
+{
+	const size_t len = MIB;
+	char *file = calloc(1, len), release[128];
+	struct src src;
+
+	memcpy(file + at, text, MIN(strlen(text), len - at));
+	src_init_mem(&src, "kernel", "vmlinux", file, len);
+	vmlinux_release(&src, release, sizeof(release));
+	ck_assert_str_eq(release, want);
+	free(file);
+}
+
+/* Wherever it lies, as the file is read in parts. */
+START_TEST(the_banner_has_the_release)
+{
+	static const char banner[] = "Linux version 6.1.0-1-test (who@where) #1 SMP";
+
+	for (size_t at = 256 * KIB - 600; at <= 256 * KIB + 16; at++)
+		says_release(banner, at, "6.1.0-1-test");
+	says_release(banner, 0, "6.1.0-1-test");
+	says_release(banner, MIB - 27, "6.1.0-1-test");
+	says_release(banner, MIB - 26, "");
+	says_release("", 0, "");
+	says_release("Linux version %s (%s) Linux version 5.4 (x)", 100, "5.4");
+	says_release("Linux version 6.1\x01.0 (x)", 100, "");
+	says_release("Linux version x6.1.0 (x)", 100, "");
+}
+END_TEST
+
 UNIT_SUITE("vmlinux", {
 	TCase *cache = tcase_create("cache");
 
@@ -496,6 +526,7 @@ UNIT_SUITE("vmlinux", {
 	tcase_add_test(tc, takes_what_is_odd_but_right);
 	tcase_add_test(tc, refuses_each_cut);
 	tcase_add_test(tc, a_probe_needs_the_magic);
+	tcase_add_test(tc, the_banner_has_the_release);
 	tcase_add_test(tc, fills_the_table_of_segments);
 	tcase_add_checked_fixture(cache, cache_setup, cache_teardown);
 	tcase_add_test(cache, loads_from_the_cache);
