@@ -461,7 +461,6 @@ static void release_run(struct run *run)
 	run_command_release(&run->command);
 	for (unsigned int i = 0; i < READERS_NR; i++)
 		result_file_close(&run->files[i]);
-	ktap_release(&run->ktap);
 	free(run->cmdline);
 	free(run->cache_dir);
 }
@@ -550,6 +549,7 @@ int cmd_run(int argc, char **argv)
 	int status = STATUS_OK;
 
 	clock_gettime(CLOCK_REALTIME, &run.start_wall);
+	ktap_init(&run.ktap);
 	int ret = run_options_parse(&run.opt, argc - 1, argv + 1, &err);
 	if (ret) {
 		print_line(&run, err.msg);
@@ -560,5 +560,6 @@ int cmd_run(int argc, char **argv)
 		status = run_parsed(&run);
 	}
 	run_options_release(&run.opt);
+	ktap_release(&run.ktap);
 	return status;
 }

@@ -123,7 +123,7 @@ static void on_hvc(void *arg, const uint8_t *buf, size_t len)
 
 	feed(m, &m->hvc_log, buf, len);
 	if (m->cfg->ktap)
-		ktap_feed(m->cfg->ktap, buf, len);
+		ktap_feed(m->cfg->ktap, KTAP_CONSOLE, buf, len);
 }
 
 static void on_console(void *arg, const uint8_t *buf, size_t len)
@@ -133,7 +133,7 @@ static void on_console(void *arg, const uint8_t *buf, size_t len)
 	feed(m, &m->conlog, buf, len);
 	/* Of two consoles programs have the other one, and the kernel is on both. */
 	if (m->cfg->ktap && !m->cfg->console_virtio)
-		ktap_feed(m->cfg->ktap, buf, len);
+		ktap_feed(m->cfg->ktap, KTAP_CONSOLE, buf, len);
 	if (!m->busy && m->conlog.fed >= CONSOLE_BUSY) {
 		m->busy = true;
 		loop_post(m->loop, &m->busy_post);
@@ -148,11 +148,12 @@ static void on_busy_post(struct loop_post *p)
 }
 
 /* Any vCPU's thread; several streams at once. */
-static void on_stream(void *arg, const uint8_t *buf, size_t len)
+static void on_stream(void *arg, enum cmd_stream stream, const uint8_t *buf, size_t len)
 {
 	struct machine *m = arg;
 
-	(void)buf;
+	if (m->cfg->ktap && stream != CMD_STDERR)
+		ktap_feed(m->cfg->ktap, stream == CMD_STDIO ? KTAP_STDOUT : KTAP_RESULTS, buf, len);
 	if (atomic_fetch_add(&m->streams_fed, len) >= STREAMS_BUSY &&
 	    !atomic_exchange(&m->streams_busy, true))
 		loop_post(m->loop, &m->streams_busy_post);

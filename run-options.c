@@ -258,8 +258,9 @@ static const struct option_def guest_defs[] = {
 	{ .name = "ktap",
 	  .parse = option_set,
 	  AT(ktap),
-	  .help = "read test results (KTAP, TAP) from the console: end with status 206 when one "
-		  "failed or their plan is short, with 208 when there is none" },
+	  .help = "read test results (KTAP, TAP) from the console, and from a command's stdout and "
+		  "results: end with status 206 when one failed or their plan is short, with 208 "
+		  "when there is none" },
 	{ .name = "debug-on-fail",
 	  .parse = option_set,
 	  AT(debug_on_fail),

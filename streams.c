@@ -88,7 +88,7 @@ static void on_tap(void *arg, const uint8_t *buf, size_t len)
 	struct stream *stream = arg;
 
 	if (stream->all->cfg.tap)
-		stream->all->cfg.tap(stream->all->cfg.arg, buf, len);
+		stream->all->cfg.tap(stream->all->cfg.arg, stream->nr, buf, len);
 }
 
 /* Life. */

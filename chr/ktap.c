@@ -405,15 +405,15 @@ static void add_bail_out(struct ktap *k, struct ktap_stream *s, const struct lin
 	s->next[0] = 0;
 }
 
-static void look_at_line(struct ktap *k)
+static void look_at_line(struct ktap *k, struct ktap_input *in)
 {
 	struct line l;
 	bool kernel;
 
-	k->line[k->line_len] = 0;
-	if (!k->line_len || !read_line(k->line, &l, &kernel))
+	in->line[in->line_len] = 0;
+	if (!in->line_len || !read_line(in->line, &l, &kernel))
 		return;
-	struct ktap_stream *s = &k->streams[kernel];
+	struct ktap_stream *s = &in->streams[kernel];
 	switch (l.kind) {
 	case LINE_VERSION:
 		enter_new(k, s, l.indent)->version = true;
@@ -438,36 +438,48 @@ static void look_at_line(struct ktap *k)
 void ktap_init(struct ktap *k)
 {
 	memset(k, 0, sizeof(*k));
+	pthread_mutex_init(&k->lock, NULL);
 }
 
 void ktap_release(struct ktap *k)
 {
+	pthread_mutex_destroy(&k->lock);
 	free(k->cases);
 	k->cases = NULL;
 	k->cases_nr = k->cases_room = 0;
 }
 
-void ktap_feed(struct ktap *k, const uint8_t *buf, size_t len)
+void ktap_feed(struct ktap *k, enum ktap_source from, const uint8_t *buf, size_t len)
 {
+	struct ktap_input *in = &k->inputs[from];
+
+	pthread_mutex_lock(&k->lock);
 	for (size_t i = 0; i < len; i++) {
 		if (buf[i] == '\n' || buf[i] == '\r') {
-			look_at_line(k);
-			k->line_len = 0;
-		} else if (buf[i] && k->line_len < KTAP_LINE) {
-			k->line[k->line_len++] = (char)buf[i];
+			look_at_line(k, in);
+			in->line_len = 0;
+		} else if (buf[i] && in->line_len < KTAP_LINE) {
+			in->line[in->line_len++] = (char)buf[i];
 		}
+	}
+	pthread_mutex_unlock(&k->lock);
+}
+
+static void end_input(struct ktap *k, struct ktap_input *in)
+{
+	look_at_line(k, in);
+	in->line_len = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(in->streams); i++) {
+		while (in->streams[i].depth)
+			pop(k, &in->streams[i]);
+		in->streams[i].next[0] = 0;
 	}
 }
 
 void ktap_end(struct ktap *k)
 {
-	look_at_line(k);
-	k->line_len = 0;
-	for (unsigned int i = 0; i < ARRAY_SIZE(k->streams); i++) {
-		while (k->streams[i].depth)
-			pop(k, &k->streams[i]);
-		k->streams[i].next[0] = 0;
-	}
+	for (unsigned int i = 0; i < KTAP_SOURCES_NR; i++)
+		end_input(k, &k->inputs[i]);
 }
 
 uint64_t ktap_tests(const struct ktap *k)

@@ -78,13 +78,13 @@ struct machine_config {
 	uint64_t idle_timeout_ns;  /* without a sign of life (watch.h) */
 	const struct match *until; /* console lines that end the run well; NULL or empty: none */
 	const struct match *fail;  /* ... and badly */
-	struct ktap *ktap;       /* gets the console's output and decides the outcome; NULL: none */
-	bool fail_on_splat;      /* a crash that the kernel survives counts as a failure */
-	bool die_with_parent;    /* the VM ends with the process of parent_fd, */
-	int parent_fd;           /* a pidfd; not owned */
-	bool debug_on_fail;      /* a report at every end that is not a success */
-	bool restart;            /* on reset, start again instead of ending */
-	const sigset_t *signals; /* blocked by the caller; each stops the VM; NULL: none */
+	struct ktap *ktap;         /* gets the guest's output and decides the outcome; NULL: none */
+	bool fail_on_splat;        /* a crash that the kernel survives counts as a failure */
+	bool die_with_parent;      /* the VM ends with the process of parent_fd, */
+	int parent_fd;             /* a pidfd; not owned */
+	bool debug_on_fail;        /* a report at every end that is not a success */
+	bool restart;              /* on reset, start again instead of ending */
+	const sigset_t *signals;   /* blocked by the caller; each stops the VM; NULL: none */
 	struct log log;
 };
 

@@ -2,7 +2,8 @@
 /*
  * Test results in a stream of text, as KTAP (the kernel's Documentation/dev-tools/ktap.rst) or TAP 12 to 14 has them.
  *
- * Everything that is no such line is passed over, so the stream may be a console. The kernel's lines, told by printk's
+ * Everything that is no such line is passed over, so the stream may be a console. Several streams are read side by side.
+ * In each the kernel's lines, told by printk's
  * time stamps, and those of programs are two documents side by side, since KUnit in a module speaks in the midst of the
  * script that loads it. A document begins with its version, with its plan, or with a numbered result; another one may
  * follow. Deeper indentation is a subtest; a result whose subtests were seen stands for these and is not counted, unless
@@ -14,11 +15,12 @@
  * results, a document with a version and without a plan, "Bail out!". That results are numbered in order is not
  * checked.
  *
- * Any bytes may come; memory is bounded. One thread at a time.
+ * Any bytes may come; memory is bounded. Any thread may feed; the rest is for when nobody does.
  */
 #ifndef LKVM_KTAP_H
 #define LKVM_KTAP_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,10 +64,23 @@ struct ktap_stream {
 	char next[KTAP_NAME]; /* of the subtest that was announced */
 };
 
-struct ktap {
+/* Whose text it is. */
+enum ktap_source {
+	KTAP_CONSOLE,
+	KTAP_STDOUT,  /* of a command, */
+	KTAP_RESULTS, /* and its results */
+	KTAP_SOURCES_NR,
+};
+
+struct ktap_input {
 	struct ktap_stream streams[2]; /* of programs, of the kernel */
 	char line[KTAP_LINE + 1];
 	size_t line_len;
+};
+
+struct ktap {
+	pthread_mutex_t lock;
+	struct ktap_input inputs[KTAP_SOURCES_NR];
 
 	uint64_t count[KTAP_OUTCOMES_NR];
 	struct ktap_case *
@@ -78,7 +93,7 @@ struct ktap {
 void ktap_init(struct ktap *k);
 void ktap_release(struct ktap *k);
 
-void ktap_feed(struct ktap *k, const uint8_t *buf, size_t len);
+void ktap_feed(struct ktap *k, enum ktap_source from, const uint8_t *buf, size_t len);
 /* Nothing follows, or something new does: what is open ends here. */
 void ktap_end(struct ktap *k);
 

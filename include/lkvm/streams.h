@@ -33,7 +33,7 @@ struct streams_config {
 	void (*on_escape)(void *arg);
 	void (*started)(void *arg); /* the guest's init is there; on a vCPU's thread, once */
 	/* Sees every byte that the guest writes to a stream, as chr_config's; not stdin. */
-	void (*tap)(void *arg, const uint8_t *buf, size_t len);
+	void (*tap)(void *arg, enum cmd_stream stream, const uint8_t *buf, size_t len);
 	void *arg;
 };
 

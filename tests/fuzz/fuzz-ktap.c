@@ -12,9 +12,11 @@ static void check(const struct ktap *k)
 {
 	uint64_t failed = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(k->streams); i++)
-		FUZZ_CHECK(k->streams[i].depth == 0);
-	FUZZ_CHECK(k->line_len == 0);
+	for (unsigned int i = 0; i < KTAP_SOURCES_NR; i++) {
+		for (size_t n = 0; n < ARRAY_SIZE(k->inputs[i].streams); n++)
+			FUZZ_CHECK(k->inputs[i].streams[n].depth == 0);
+		FUZZ_CHECK(k->inputs[i].line_len == 0);
+	}
 	FUZZ_CHECK(k->cases_nr <= k->cases_room && k->cases_nr <= ktap_tests(k));
 	for (size_t i = 0; i < k->cases_nr; i++) {
 		const char *name = k->cases[i].name;
@@ -32,13 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct ktap whole, pieces;
 
 	ktap_init(&whole);
-	ktap_feed(&whole, data, size);
+	ktap_feed(&whole, KTAP_CONSOLE, data, size);
 	ktap_end(&whole);
 	check(&whole);
 
 	ktap_init(&pieces);
 	for (size_t i = 0; i < size; i++)
-		ktap_feed(&pieces, data + i, 1);
+		ktap_feed(&pieces, KTAP_CONSOLE, data + i, 1);
 	ktap_end(&pieces);
 	FUZZ_CHECK(!memcmp(whole.count, pieces.count, sizeof(whole.count)));
 	FUZZ_CHECK(!strcmp(whole.broken, pieces.broken));

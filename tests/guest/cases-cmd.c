@@ -71,7 +71,15 @@ static void t_streams(void)
 	report(3);
 }
 
-/* Stdin to stdout, with `window` bytes under way at most. */
+static void put(char c)
+{
+	if (arg_is("to", "console"))
+		print_char(c);
+	else
+		send(arg_is("to", "results") ? COM4 : arg_is("to", "stderr") ? COM3 : COM2, c);
+}
+
+/* Stdin to stdout or elsewhere, with `window` bytes under way at most; then the status `value`. */
 static void t_cat(void)
 {
 	uint32_t window = arg_num("window", 64), owed = 0;
@@ -86,12 +94,12 @@ static void t_cat(void)
 			uint64_t len = reg(CMD_REG_LEN) | (uint64_t)reg(CMD_REG_LEN + 4) << 32;
 
 			if (nr == len)
-				report(0);
+				report(arg_num("value", 0));
 			if (nr > len)
 				fail("more than there were", nr);
 		}
 		nr++;
-		send(COM2, c);
+		put(c);
 		if (++owed == window) {
 			reg_set(CMD_REG_CREDIT, owed);
 			owed = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 // LINK: chr/ktap.c chr/classify.c util/util.c
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ static void tear_down(void)
 
 static void say(const char *s)
 {
-	ktap_feed(&k, (const uint8_t *)s, strlen(s));
+	ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)s, strlen(s));
 }
 
 /* Streams, and what is seen in them. */
@@ -123,7 +124,7 @@ END_TEST
 START_TEST(pieces_are_put_together)
 {
 	for (const char *s = streams[_i].text; *s; s++)
-		ktap_feed(&k, (const uint8_t *)s, 1);
+		ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)s, 1);
 	ktap_end(&k);
 	check(_i);
 }
@@ -176,7 +177,7 @@ START_TEST(depth_is_bounded)
 			say(line);
 			snprintf(line, sizeof(line), "%*sok 1 a\n", 2 * i, "");
 			say(line);
-			ck_assert_uint_le(k.streams[0].depth, KTAP_DEPTH);
+			ck_assert_uint_le(k.inputs[KTAP_CONSOLE].streams[0].depth, KTAP_DEPTH);
 		}
 	ktap_end(&k);
 	ck_assert_uint_ne(k.count[KTAP_PASSED], 0);
@@ -201,7 +202,54 @@ START_TEST(failures_are_kept_when_there_are_too_many_tests)
 }
 END_TEST
 
+/* Each has lines and documents of its own; what is seen is counted together. */
+START_TEST(several_sources)
+{
+	static const struct {
+		enum ktap_source from;
+		const char *text;
+	} says[] = {
+		{ KTAP_CONSOLE, "TAP version 13\n1..2\nok 1 a\n" },
+		{ KTAP_STDOUT, "1..2\nok" },
+		{ KTAP_RESULTS, "1..1\nnot ok 1 c\n" },
+		{ KTAP_CONSOLE, "ok 2" },
+		{ KTAP_STDOUT, " 1 b\nok 2 d\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(says); i++)
+		ktap_feed(&k, says[i].from, (const uint8_t *)says[i].text, strlen(says[i].text));
+	ktap_end(&k);
+	ck_assert_uint_eq(k.count[KTAP_PASSED], 4);
+	ck_assert_uint_eq(k.count[KTAP_FAILED], 1);
+	ck_assert_str_eq(k.broken, "");
+}
+END_TEST
+
+static void *feed_stdout(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 2000; i++)
+		ktap_feed(&k, KTAP_STDOUT, (const uint8_t *)"ok 1 x\n", 7);
+	return NULL;
+}
+
+START_TEST(from_several_threads)
+{
+	pthread_t t;
+
+	ck_assert_int_eq(pthread_create(&t, NULL, feed_stdout, NULL), 0);
+	for (int i = 0; i < 2000; i++)
+		ktap_feed(&k, KTAP_RESULTS, (const uint8_t *)"not ok 1 x\n", 11);
+	pthread_join(t, NULL);
+	ktap_end(&k);
+	ck_assert_uint_eq(k.count[KTAP_PASSED], 2000);
+	ck_assert_uint_eq(k.count[KTAP_FAILED], 2000);
+}
+END_TEST
+
 UNIT_SUITE("ktap", {
+	tcase_add_test(tc, several_sources);
+	tcase_add_test(tc, from_several_threads);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_loop_test(tc, streams_are_understood, 0, ARRAY_SIZE(streams));
 	tcase_add_loop_test(tc, pieces_are_put_together, 0, ARRAY_SIZE(streams));

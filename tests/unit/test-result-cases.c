@@ -22,7 +22,7 @@ static void set_up(void)
 				   "ok 3 s # SKIP\nnot ok 4 t # todo\nok 5\n";
 
 	ktap_init(&k);
-	ktap_feed(&k, (const uint8_t *)text, sizeof(text) - 1);
+	ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)text, sizeof(text) - 1);
 	ktap_end(&k);
 }
 
@@ -128,7 +128,7 @@ START_TEST(prove_agrees)
 
 	ktap_init(&good);
 	const char *said = "ok 1 a # SKIP\nnot ok 2 b # todo\nok 3 c\n";
-	ktap_feed(&good, (const uint8_t *)said, strlen(said));
+	ktap_feed(&good, KTAP_CONSOLE, (const uint8_t *)said, strlen(said));
 	ktap_end(&good);
 	info.tests = &good;
 	char *tap = written(result_write_tap, &info);

@@ -133,8 +133,8 @@ START_TEST(tests_are_counted_and_failures_are_named)
 
 	ktap_init(&k);
 	for (unsigned int i = 0; i < RESULT_FAILURES + 2; i++)
-		ktap_feed(&k, (const uint8_t *)"not ok 1 x\n", 11);
-	ktap_feed(&k, (const uint8_t *)"ok 1 y\nBail out! z\n", 19);
+		ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)"not ok 1 x\n", 11);
+	ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)"ok 1 y\nBail out! z\n", 19);
 	ktap_end(&k);
 	struct result_info info = { .outcome = "fail", .message = "", .argv = argv, .tests = &k };
 	char *json;

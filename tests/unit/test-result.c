@@ -132,7 +132,7 @@ START_TEST(what_tests_say)
 		struct ktap k;
 
 		ktap_init(&k);
-		ktap_feed(&k, (const uint8_t *)says[i].text, strlen(says[i].text));
+		ktap_feed(&k, KTAP_CONSOLE, (const uint8_t *)says[i].text, strlen(says[i].text));
 		ktap_end(&k);
 		for (int r = STOP_NONE; r <= STOP_KVM; r++) {
 			struct stop_info info = { .reason = r, .detail = "x" };
