@@ -19,6 +19,7 @@
 #include <lkvm/result.h>
 #include <lkvm/run-command.h>
 #include <lkvm/run-options.h>
+#include <lkvm/run-sandbox.h>
 #include <lkvm/term.h>
 #include <lkvm/util.h>
 
@@ -43,6 +44,7 @@ struct run {
 	int log_fd;
 	int parent_fd;
 	struct run_command command;
+	struct run_sandbox sandbox;
 	struct result_file files[READERS_NR];
 	bool wanted[READERS_NR]; /* the file is open */
 	struct ktap ktap;
@@ -534,7 +536,7 @@ static int run_parsed(struct run *run)
 	return status;
 }
 
-int cmd_run(int argc, char **argv)
+static int run_main(int argc, char **argv, bool sandbox)
 {
 	struct run run = {
 		.log_fd = -1,
@@ -551,15 +553,28 @@ int cmd_run(int argc, char **argv)
 	clock_gettime(CLOCK_REALTIME, &run.start_wall);
 	ktap_init(&run.ktap);
 	int ret = run_options_parse(&run.opt, argc - 1, argv + 1, &err);
+	if (!ret && sandbox && !run.opt.help)
+		ret = run_sandbox_prepare(&run.sandbox, &run.opt, &err);
 	if (ret) {
 		print_line(&run, err.msg);
 		status = result_err_status(&err);
 	} else if (run.opt.help) {
-		run_options_help();
+		sandbox ? run_sandbox_help() : run_options_help();
 	} else {
 		status = run_parsed(&run);
 	}
 	run_options_release(&run.opt);
+	run_sandbox_release(&run.sandbox);
 	ktap_release(&run.ktap);
 	return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	return run_main(argc, argv, false);
+}
+
+int cmd_sandbox(int argc, char **argv)
+{
+	return run_main(argc, argv, true);
 }

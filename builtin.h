@@ -15,6 +15,8 @@ struct command {
 extern const struct command commands[]; /* ends with a NULL name; in main.c */
 
 int cmd_run(int argc, char **argv);
+int cmd_sandbox(int argc, char **argv);
+int cmd_setup(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_help(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include <lkvm/elf-libs.h>
+#include <lkvm/ld-conf.h>
 #include <lkvm/src.h>
 #include <lkvm/util.h>
 
@@ -40,10 +41,15 @@ struct image {
 	unsigned int needed_nr;
 };
 
+/* By it ld.so finds in the guest, too, what lies in other folders than its own. */
+#define LD_CACHE "/etc/ld.so.cache"
+
 /* Where a program's libraries are looked for, and those that were found. */
 struct search {
 	struct initramfs *ir;
 	char *program_path;            /* its DT_RPATH or DT_RUNPATH; NULL: none */
+	char *conf_folders;            /* those of LD_CONF */
+	bool cache;                    /* something was found in them */
 	struct place queue[FILES_MAX]; /* the program first */
 	unsigned int queue_nr;
 };
@@ -214,7 +220,7 @@ static bool find_in(struct place *p, const char *folders, const struct place *or
 	return false;
 }
 
-static bool find_library(const struct search *s, const struct image *im, const char *name,
+static bool find_library(struct search *s, const struct image *im, const char *name,
 			 struct place *p)
 {
 	static const char folders[] =
@@ -232,10 +238,14 @@ static bool find_library(const struct search *s, const struct image *im, const c
 		place_clear(p);
 		return false;
 	}
-	return find_in(p, im->runpath, im->at, name) ||
-	       find_in(p, s->program_path, &s->queue[0], name) ||
-	       find_in(p, getenv("LD_LIBRARY_PATH"), im->at, name) ||
-	       find_in(p, folders, im->at, name);
+	if (find_in(p, im->runpath, im->at, name) ||
+	    find_in(p, s->program_path, &s->queue[0], name) ||
+	    find_in(p, getenv("LD_LIBRARY_PATH"), im->at, name) ||
+	    find_in(p, folders, im->at, name))
+		return true;
+	bool found = find_in(p, s->conf_folders, im->at, name);
+	s->cache |= found;
+	return found;
 }
 
 /* Takes over `p`. */
@@ -328,12 +338,30 @@ int elf_libs_add(struct initramfs *ir, const char *from, const char *dest, struc
 		return err_host(err, ENOMEM, "%s", ir->option);
 	}
 	s->ir = ir;
+	s->conf_folders = ld_conf_folders(LD_CONF);
 	int ret = enqueue(s, &p, err);
 	for (unsigned int i = 0; !ret && i < s->queue_nr; i++)
 		ret = add_one(s, i, err);
+	if (!ret && s->cache)
+		ret = initramfs_add(ir, LD_CACHE, LD_CACHE, err);
 	for (unsigned int i = 0; i < s->queue_nr; i++)
 		place_clear(&s->queue[i]);
 	free(s->program_path);
+	free(s->conf_folders);
 	free(s);
 	return ret;
+}
+
+bool elf_libs_static(const char *path)
+{
+	struct err err = ERR_INIT;
+	struct image im = { 0 };
+
+	if (src_open(&im.src, "program", path, &err))
+		return false;
+	bool good = read_headers(&im);
+	src_release(&im.src);
+	for (unsigned int i = 0; good && i < im.eh.e_phnum; i++)
+		good = im.ph[i].p_type != PT_INTERP;
+	return good;
 }

@@ -10,6 +10,8 @@
 
 const struct command commands[] = {
 	{ "run", cmd_run, "boot a kernel and end with its outcome" },
+	{ "sandbox", cmd_sandbox, "run a program of this host in a guest, as with run" },
+	{ "setup", cmd_setup, "make a root folder for guests" },
 	{ "doctor", cmd_doctor, "say whether this host can run guests, and how well" },
 	{ "help", cmd_help, "list the commands, or explain one" },
 	{ "version", cmd_version, "print lkvm's version" },

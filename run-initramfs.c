@@ -3,17 +3,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lkvm/board.h>
 #include <lkvm/elf-libs.h>
 #include <lkvm/initramfs.h>
 #include <lkvm/modules.h>
+#include <lkvm/rootdir.h>
 #include <lkvm/run-initramfs.h>
 #include <lkvm/util.h>
 
 bool run_initramfs_wanted(const struct run_options *opt)
 {
-	return opt->add.nr || opt->add_exec.nr || opt->modules;
+	return opt->root || opt->add.nr || opt->add_exec.nr || opt->modules;
+}
+
+static int add_root(struct initramfs *ir, const char *name, struct err *err)
+{
+	char *path;
+
+	int ret = rootdir_path(name, &path, err);
+	if (ret) {
+		err_prefix(err, "option --root");
+		return ret;
+	}
+	ir->option = "--root";
+	if (access(path, F_OK))
+		ret = err_usage(err, "--root %s: there is no %s; `lkvm setup %s` makes it", name,
+				path, name);
+	else
+		ret = initramfs_add(ir, path, "/", err);
+	ir->option = "";
+	free(path);
+	return ret;
 }
 
 static int add_list(struct initramfs *ir, const char *option, const struct option_strings *list,
@@ -94,8 +116,10 @@ static int add_modules(struct initramfs *ir, const struct run_options *opt, cons
 int run_initramfs_add(const struct run_options *opt, const char *kernel, struct initramfs *ir,
 		      struct err *err)
 {
-	int ret = add_list(ir, "--add", &opt->add, initramfs_add, err);
+	int ret = opt->root ? add_root(ir, opt->root, err) : 0;
 
+	if (!ret)
+		ret = add_list(ir, "--add", &opt->add, initramfs_add, err);
 	if (!ret)
 		ret = add_list(ir, "--add-exec", &opt->add_exec, elf_libs_add, err);
 	if (!ret && opt->modules)

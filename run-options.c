@@ -20,13 +20,10 @@ static const char *const reset_choices[] = { "exit", "restart", NULL };
 static const char *const pci_choices[] = { "auto", "ecam", "conf1", "both", NULL };
 static const char *const level_choices[] = { "error", "warning", "info", "debug", NULL };
 
-/* A name becomes part of messages and, for other commands, of a file name. */
+/* A name becomes part of messages. */
 static int parse_name(void *cfg, const struct option_def *def, const char *arg, struct err *err)
 {
-	if (!*arg || strlen(arg) > 64 ||
-	    strspn(arg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			"0123456789._-") != strlen(arg) ||
-	    *arg == '.')
+	if (!util_is_name(arg))
 		return err_usage(
 			err, "option --name: \"%.80s\" is not 1 to 64 of a-z A-Z 0-9 . _ -", arg);
 	return option_string(cfg, def, arg, err);
@@ -109,6 +106,11 @@ static const struct option_def guest_defs[] = {
 	  AT(initrds),
 	  .repeat = true,
 	  .help = "initial RAM disk; several are concatenated" },
+	{ .name = "root",
+	  .arg = "NAME",
+	  .parse = option_string,
+	  AT(root),
+	  .help = "put the folder that `lkvm setup NAME` made into the initramfs" },
 	{ .name = "add",
 	  .arg = "FILE[:DEST]",
 	  .parse = option_strings,

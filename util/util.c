@@ -47,3 +47,11 @@ void util_clean_text(char *s)
 		if ((unsigned char)*s < ' ' || *s == 0x7f)
 			*s = '?';
 }
+
+bool util_is_name(const char *s)
+{
+	static const char good[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	return *s && *s != '.' && strlen(s) <= 64 && s[strspn(s, good)] == 0;
+}

@@ -16,6 +16,7 @@
 struct run_options {
 	const char *kernel;
 	struct option_strings initrds;
+	const char *root;
 	struct option_strings add, add_exec;
 	const char *modules;
 	struct option_strings params;

@@ -33,7 +33,10 @@ void src_release(struct src *src);
 int src_read(const struct src *src, uint64_t off, void *buf, size_t len, struct err *err)
 	__attribute__((warn_unused_result));
 
-/* The whole of a regular file, which may be empty, in memory that is the caller's to free. More than `max`: ERR_USAGE. */
+/*
+ * The whole of a regular file, which may be empty, in memory that is the caller's to free and has room for one more byte.
+ * More than `max` bytes: ERR_USAGE.
+ */
 int src_read_file(const char *what, const char *path, uint64_t max, uint8_t **data, size_t *len,
 		  struct err *err);
 

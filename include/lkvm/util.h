@@ -98,4 +98,7 @@ bool util_can_write(int fd);
 /* Puts '?' for each control byte: text that a guest or a file chose must not drive the terminal. */
 void util_clean_text(char *s);
 
+/* 1 to 64 of a-z A-Z 0-9 . _ - and no dot first: fit for messages and as the name of a file. */
+bool util_is_name(const char *s);
+
 #endif

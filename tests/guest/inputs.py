@@ -208,6 +208,7 @@ def write_misc(dirname, elf):
     write(at("empty"), b"")
     write(at("random"), bytes((i * 7919 + (i >> 5) * 31) & 0xff for i in range(1, 100001)))
     write(at("text"), b"#!/bin/sh\necho this is no kernel\n" * 100)
+    os.chmod(write(at("program"), b"#!/bin/sh\n"), 0o755)
     write(at("arm64-image"), patched(bytes(4096), "I", 56, 0x644d5241))
     write(at("bzimage"), bzimage(elf, gzip(elf)))
     write(at("initrd"), b"070701 not really" * 100)

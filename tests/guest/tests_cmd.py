@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """A command's status and streams, with a guest that uses the registers itself."""
+import json
 import os
 import re
+import shutil
 import subprocess
 
-from harness import LAST_LINE, check, table, tail, test
+import inputs
+from harness import LAST_LINE, Skipped, check, table, tail, test
 
 COMMAND = ("--", "what")
 
@@ -156,3 +159,49 @@ def init_option(t):
     t.run("cmdline", "--init", "/sbin/x", "-p", "a -- b").expect(0, r"earlycon=\S+ rdinit=/sbin/x -- b\]")
     t.run("cmdline", "--init", "/sbin/x", "--nodefaults", "-p", "a -- b").expect(0, r"\[test=cmdline a +rdinit=/sbin/x -- b\]")
     t.run("cmdline", "--init", "/sbin/x", "--nodefaults").expect(0, r"\[test=cmdline rdinit=/sbin/x\]")
+
+
+@test
+def sandbox(t):
+    """The program, by its path and with its libraries, is in the initramfs; a status is passed on as with run."""
+    argv = [t.lkvm, "sandbox", "-k", t.payload, "-m", "64", "-p", "test=cmd-status value=9", "--result", t.path("r"), "--", "id", "-u"]
+    t.command(argv).finish().expect(9, r"\A\Z", r"\A\Z")
+    with open(t.path("r")) as f:
+        check(json.load(f)["argv"] == argv, "its command line is another")
+    size = {}
+    for args in (["run", "-k", t.payload, "--dry-run"], ["sandbox", "-k", t.payload, "--dry-run", "--", "id"],
+                 ["sandbox", "-k", t.payload, "--dry-run", "--add-exec", shutil.which("id"), "--", "id"]):
+        r = t.command([t.lkvm, *args]).finish().expect(0)
+        found = re.search(rb"initrd +0x\S+ (\d+) KiB", r.out)
+        size[" ".join(args)] = int(found.group(1)) if found else 0
+    none, once, twice = size.values()
+    check(none == 0 and once > 100 and twice == once, str(size))
+
+
+@test
+def sandbox_script(t):
+    """A script goes with its interpreter."""
+    os.chmod(inputs.write(t.path("script"), b"#!/bin/sh\necho x\n"), 0o755)
+    argv = [t.lkvm, "sandbox", "-k", t.payload, "-m", "64", "-p", "test=cmd-status value=3"]
+    t.command([*argv, "--", t.path("script"), "x"]).finish().expect(3, r"\A\Z", r"\A\Z")
+    os.chmod(inputs.write(t.path("script"), b"#!/no/shell\n"), 0o755)
+    t.command([*argv, "--", t.path("script")]).finish().expect(210, r"\A\Z", r"script .*/script: there is no program /no/shell here")
+
+
+@test
+def setup_and_root(t):
+    """A root folder is made once, and goes into the initramfs."""
+    busybox = shutil.which("busybox")
+    if not busybox:
+        raise Skipped("there is no busybox")
+    home = t.env["HOME"]
+    r = t.command([t.lkvm, "setup", "--busybox", busybox, "name"]).finish().expect(0, None, r"\A\Z")
+    check(r.out.decode() == "%s/.lkvm/name is made; lkvm run --root name boots it\n" % home, tail(r.out))
+    t.command([t.lkvm, "setup", "--busybox", busybox, "name"]).finish().expect(210, r"\A\Z", "name is there already; remove it")
+    r = t.run("hello", "--root", "name", "--dry-run").expect(0)
+    size = int(re.search(rb"initrd +0x\S+ (\d+) KiB", r.out).group(1))
+    check(abs(size - os.path.getsize(busybox) // 1024) < 64, "the initrd has %d KiB" % size)
+    os.symlink("/nowhere", os.path.join(home, ".lkvm/name/own"))
+    os.mkfifo(os.path.join(home, ".lkvm/name/fifo"))
+    t.run("hello", "--root", "name").expect(210, r"\A\Z", r"--root: \S+/fifo is neither a file nor")
+    shutil.rmtree(os.path.join(home, ".lkvm"))

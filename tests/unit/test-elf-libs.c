@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <lkvm/elf-libs.h>
+#include <lkvm/ld-conf.h>
 #include <lkvm/util.h>
 
 #include "archive.h"
@@ -31,8 +32,18 @@ struct elf {
 	char text[256];
 };
 
+/* In the place of the system's: NULL, none. */
+static char conf[64];
+
+char *ld_conf_folders(const char *file)
+{
+	ck_assert_str_eq(file, "/etc/ld.so.conf");
+	return *conf ? strdup(conf) : NULL;
+}
+
 static void setup(void)
 {
+	conf[0] = 0;
 	archive_setup("--add-exec x");
 	ck_assert_int_eq(mkdir("lib", 0755), 0);
 	ck_assert_int_eq(unsetenv("LD_LIBRARY_PATH"), 0);
@@ -181,6 +192,40 @@ START_TEST(where_libraries_are)
 		ck_assert(has("lib/a.so"));
 }
 
+/* The guest's ld.so knows such a folder by its cache alone. */
+START_TEST(folders_of_the_system_s_configuration)
+{
+	struct entry e;
+
+	make("lib/a.so", NULL, NULL, "");
+	make("prog", NULL, NULL, "a.so");
+	ck_assert_int_eq(add(), -EINVAL);
+	cpio_release(&c);
+	initramfs_release(&ir);
+	err = ERR_INIT;
+	ck_assert_int_eq(cpio_begin(&c, &err), 0);
+	initramfs_init(&ir, &c, 1 << 20);
+	ir.option = "--add-exec x";
+	snprintf(conf, sizeof(conf), "/nowhere:%s/lib", dir);
+	int ret = add();
+	ck_assert(!cpio_end(&c, &err));
+	ck_assert(has("lib/a.so"));
+	/* Not every system has one. */
+	ck_assert_int_eq(ret == 0, access("/etc/ld.so.cache", R_OK) == 0);
+	ck_assert_int_eq(archive_find(&c, "etc/ld.so.cache", &e), ret == 0);
+}
+
+START_TEST(static_or_not)
+{
+	make("prog", NULL, NULL, "");
+	ck_assert(elf_libs_static("prog"));
+	make("prog", "/lib/ld.so", NULL, "");
+	ck_assert(!elf_libs_static("prog"));
+	write_file("prog", "#!/bin/sh\n", 10);
+	ck_assert(!elf_libs_static("prog"));
+	ck_assert(!elf_libs_static("missing"));
+}
+
 START_TEST(another_machine_s_library_is_passed_over)
 {
 	struct elf e = build(NULL, NULL, "");
@@ -314,6 +359,8 @@ UNIT_SUITE("elf-libs", {
 	tcase_add_test(tc, a_static_program);
 	tcase_add_test(tc, all_that_it_needs);
 	tcase_add_loop_test(tc, where_libraries_are, 0, 4);
+	tcase_add_test(tc, folders_of_the_system_s_configuration);
+	tcase_add_test(tc, static_or_not);
 	tcase_add_test(tc, another_machine_s_library_is_passed_over);
 	tcase_add_test(tc, what_is_missing);
 	tcase_add_test(tc, what_is_no_program);
