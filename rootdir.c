@@ -43,11 +43,10 @@ static const struct entry {
 	{ "home", 0755, NULL },
 	{ "mnt", 0755, NULL },
 	{ "proc", 0755, NULL },
-	{ "root", 0700, NULL },
 	{ "sys", 0755, NULL },
 	{ "tmp", 01777, NULL },
 	{ "var", 0755, NULL },
-	{ "etc/passwd", 0644, "root:x:0:0:root:/root:/bin/sh\n" },
+	{ "etc/passwd", 0644, "root:x:0:0:root:/:/bin/sh\n" },
 	{ "etc/group", 0644, "root:x:0:\n" },
 	{ "init", 0755,
 	  "#!/bin/sh\n"
@@ -57,8 +56,6 @@ static const struct entry {
 	  "mount -t sysfs sysfs /sys\n"
 	  "mount -t devtmpfs devtmpfs /dev\n"
 	  "busybox --install -s /bin\n"
-	  "export HOME=/root\n"
-	  "cd\n"
 	  "setsid cttyhack sh -l\n"
 	  "poweroff -f\n" },
 };
