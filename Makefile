@@ -2,7 +2,8 @@
 # lkvm's build. `make help` lists the targets.
 #
 #   ARCH=x86|arm64        the guest and host architecture (default: this machine's)
-#   CROSS_COMPILE=PREFIX  a cross toolchain's prefix
+#   CROSS_COMPILE=PREFIX  a cross toolchain's prefix; `make ARCH=arm64 sysroot` fetches the libraries for it
+#   STATIC=1              a static lkvm, which cannot load the libraries that decompress kernels and the like
 #   O=DIR                 where objects and tests are built (default: build)
 #   DEVELOPER=1           warnings are errors, and more of them
 #   SANITIZE=address,undefined | thread
@@ -24,7 +25,7 @@ Q := $(if $(V),,@)
 
 ifeq ($(wildcard $(ARCHDIR)/memmap.h),)
 ifeq ($(filter layers clean help,$(MAKECMDGOALS)),)
-$(error ARCH=$(ARCH) is not supported yet: supported is x86)
+$(error ARCH=$(ARCH) is not supported: supported are x86 and arm64)
 endif
 endif
 
@@ -38,7 +39,7 @@ endif
 CPPFLAGS += -Iinclude -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLKVM_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu11 -pthread $(WARN) -fPIE -fstack-protector-strong -fno-strict-aliasing -fno-common
-LDFLAGS  += -pie -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
+LDFLAGS  += $(if $(STATIC),-static-pie,-pie) -pthread -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
 ifneq ($(SANITIZE),)
 CFLAGS   += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
 LDFLAGS  += -fsanitize=$(SANITIZE)
@@ -51,13 +52,22 @@ WARN += -Wthread-safety
 endif
 DEPFLAGS = -MMD -MP
 
+# A cross build has the headers and libraries of Debian's packages for that architecture.
+ifneq ($(CROSS_COMPILE),)
+SYSROOT  ?= $(or $(LKVM_DOWNLOADS),.downloads)/sysroot-$(ARCH)
+CPPFLAGS += -idirafter $(SYSROOT)/usr/include
+LDFLAGS  += -L$(SYSROOT)/usr/lib/$(patsubst %-,%,$(notdir $(CROSS_COMPILE)))
+endif
+
 # Dependencies. tests/packages is the one list of them; its `build` rows are checked here, all at once.
-ifeq ($(filter clean help lint layers format distclean demo check,$(MAKECMDGOALS)),)
+ifeq ($(filter clean help lint layers format distclean demo check sysroot,$(MAKECMDGOALS)),)
 ifeq ($(CROSS_COMPILE),)
-MISSING := $(shell PKG_CONFIG="$(PKG_CONFIG)" CC="$(CC)" tests/missing build)
+MISSING := $(shell PKG_CONFIG="$(PKG_CONFIG)" CC="$(CC)" tests/missing build $(ARCH))
 ifneq ($(MISSING),)
 $(error missing to build lkvm: install the Debian packages $(MISSING))
 endif
+else ifeq ($(wildcard $(SYSROOT)/usr/include),)
+$(error missing to build lkvm for $(ARCH): the libraries, which `make ARCH=$(ARCH) sysroot` fetches)
 endif
 endif
 
@@ -66,6 +76,8 @@ SRCS := $(wildcard *.c util/*.c block/*.c chr/*.c net/*.c hw/*.c virtio/*.c $(AR
 OBJS := $(SRCS:%.c=$(O)/%.o)
 # Libraries are loaded at run time, when a kernel or a disk needs them: nothing but libc is linked.
 LIBS := -ldl
+# But for what every boot needs, and that is small.
+LIBS += $(if $(filter arm64,$(ARCH)),-l:libfdt.a)
 
 .PHONY: all
 all: lkvm
@@ -93,6 +105,10 @@ $(O)/flags: FORCE
 include guest/Makefile.inc
 include tests/Makefile.inc
 
+.PHONY: sysroot
+sysroot:
+	tests/lab/fetch sysroot-$(ARCH)
+
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin
@@ -117,6 +133,7 @@ FORCE:
 
 ## all            build ./lkvm
 ## install        install it (DESTDIR, PREFIX)
+## sysroot        fetch what a cross build for ARCH needs
 ## clean          remove what was built
 ## distclean      and what was downloaded
 ## format         clang-format all sources

@@ -75,9 +75,8 @@ static int find_kernel(struct run *run, struct err *err)
 		run->cfg.kernel = run->kernel;
 		return 0;
 	}
-	return err_usage(err,
-			 "no kernel: give one with --kernel (neither ./bzImage nor %s is here)",
-			 run->kernel);
+	return err_usage(err, "no kernel: give one with --kernel (neither %s nor %s is here)",
+			 board_kernels[0], run->kernel);
 }
 
 /* The word "--" in a command line, or its end: what follows is for init, not for the kernel. */
@@ -232,6 +231,9 @@ static int make_config(struct run *run, struct err *err)
 		.cpus_nr = opt->cpus,
 		.affinity = opt->affinity.cpu,
 		.affinity_nr = opt->affinity.nr,
+		.irqchip = opt->irqchip,
+		.pmu = opt->pmu,
+		.dump_dtb = opt->dump_dtb,
 		.acpi = opt->acpi,
 		.debug_exit = opt->debug_exit == NO_PORT ? -1 : (int)opt->debug_exit,
 		.in_fd = -1,

@@ -64,7 +64,7 @@ int irq_route_init(struct irq_route *r, struct kvm *kvm)
 	int ret = -ENOMEM;
 
 	*r = (struct irq_route){ 0 };
-	if (!kvm || !kvm_check_cap(kvm, KVM_CAP_IRQ_ROUTING))
+	if (!kvm || kvm->msi_send || !kvm_check_cap(kvm, KVM_CAP_IRQ_ROUTING))
 		return -ENOTSUP;
 	pthread_mutex_lock(&kvm->irq_routes_lock);
 	if (!kvm->irq_routes)

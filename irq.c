@@ -31,6 +31,10 @@ void irq_msi_send(struct kvm *kvm, uint32_t devid, uint64_t addr, uint32_t data)
 		.data = data,
 	};
 
+	if (kvm->msi_send) {
+		kvm->msi_send(kvm, devid, addr, data);
+		return;
+	}
 	if (kvm->msi_devid) {
 		msi.flags = KVM_MSI_VALID_DEVID;
 		msi.devid = devid;

@@ -67,10 +67,11 @@ static int check_caps(struct kvm *kvm, const char *dev, struct err *err)
 /* KVM_CREATE_VM gives EINTR when a signal is pending, which says nothing about the host. */
 static int create_vm(int dev_fd)
 {
+	unsigned long type = arch_vm_type(dev_fd);
 	int fd;
 
 	do
-		fd = ioctl(dev_fd, KVM_CREATE_VM, 0);
+		fd = ioctl(dev_fd, KVM_CREATE_VM, type);
 	while (fd < 0 && errno == EINTR);
 	return fd;
 }

@@ -348,14 +348,16 @@ static int make_memory(struct machine *m, struct err *err)
 {
 	const struct machine_config *cfg = m->cfg;
 	struct gmem_region spans[GMEM_REGIONS_MAX];
-	unsigned int nr = board_ram(cfg->mem, spans);
+	int nr = board_ram(&m->vm.kvm, cfg->mem, spans, err);
 	struct gmem_backing backing = {
 		.shared = cfg->mem_shared,
 		.hugepages = true,
 		.hugetlbfs = cfg->hugetlbfs,
 	};
 
-	int ret = gmem_init(&m->vm.gm, spans, nr, &backing, err);
+	if (nr < 0)
+		return nr;
+	int ret = gmem_init(&m->vm.gm, spans, (unsigned int)nr, &backing, err);
 	for (unsigned int i = 0; ret >= 0 && i < m->vm.gm.regions_nr; i++) {
 		const struct gmem_region *r = &m->vm.gm.regions[i];
 

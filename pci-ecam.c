@@ -69,7 +69,7 @@ static void make_slot(struct pci *pci)
 
 void pci_ecam_count_locked(struct pci *pci)
 {
-	if (pci->ecam_reads == READS_WORTH_A_SLOT || !pci->kvm)
+	if (pci->ecam_reads == READS_WORTH_A_SLOT || !pci->kvm || pci->cfg.ecam_traps)
 		return;
 	if (++pci->ecam_reads == READS_WORTH_A_SLOT && !pci->ecam_window &&
 	    kvm_check_cap(pci->kvm, KVM_CAP_READONLY_MEM))

@@ -31,6 +31,9 @@ int run_command_check(const struct run_options *opt, struct err *err)
 				"%s is about a command in the guest, and there is none: it "
 				"follows after --",
 				needing[i].name);
+	if (opt->command && board_cmd_port == BOARD_NO_PORT)
+		return err_usage(err, "a command in the guest needs a machine of x86-64; on this "
+				      "architecture boot an initrd that runs it");
 	if (opt->command && opt->init)
 		return err_usage(err, "--init excludes a command, which an init of lkvm's runs");
 	if (opt->command && opt->on_reset == RESET_RESTART)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <lkvm/board.h>
 #include <lkvm/config.h>
 #include <lkvm/kvm.h>
 #include <lkvm/run-foreign.h>
@@ -18,6 +19,9 @@ static const char *const console_choices[] = { "serial", "none", "virtio", NULL 
 static const char *const fail_choices[] = { "panic", "splat", NULL };
 static const char *const reset_choices[] = { "exit", "restart", NULL };
 static const char *const pci_choices[] = { "auto", "ecam", "conf1", "both", NULL };
+static const char *const irqchip_choices[] = {
+	"auto", "gicv3", "gicv3-its", "gicv2", "gicv2m", NULL
+};
 static const char *const level_choices[] = { "error", "warning", "info", "debug", NULL };
 
 /* A name becomes part of messages. */
@@ -97,8 +101,8 @@ static const struct option_def guest_defs[] = {
 	  .arg = "FILE",
 	  .parse = option_string,
 	  AT(kernel),
-	  .help = "bzImage or vmlinux to boot; without it ./bzImage, the build tree's, or this "
-		  "host's own" },
+	  .help = "kernel to boot: bzImage or vmlinux on x86-64, Image or Image.gz on arm64; "
+		  "without it ./bzImage or ./Image, the build tree's, or this host's own" },
 	{ .name = "initrd",
 	  .letter = 'i',
 	  .arg = "FILE",
@@ -173,6 +177,22 @@ static const struct option_def guest_defs[] = {
 	  .parse = option_clear,
 	  AT(acpi),
 	  .help = "an MP table instead of ACPI tables; such a guest cannot power off" },
+	{ .name = "irqchip",
+	  .arg = "KIND",
+	  .parse = option_choice,
+	  AT(irqchip),
+	  .choices = irqchip_choices,
+	  .help = "interrupt controller: gicv3-its, gicv3, gicv2m, gicv2, or auto: the first of "
+		  "them that this host's KVM has (default)" },
+	{ .name = "pmu",
+	  .parse = option_set,
+	  AT(pmu),
+	  .help = "performance counters in the guest" },
+	{ .name = "dump-dtb",
+	  .arg = "FILE",
+	  .parse = option_string,
+	  AT(dump_dtb),
+	  .help = "write the device tree to this file; with --dry-run the guest is not started" },
 	{ .help = "Console" },
 	{ .name = "console",
 	  .arg = "WHERE",
@@ -377,6 +397,24 @@ static void add_defs(struct run_table *t, const struct option_def *defs, unsigne
 	t->nr += nr;
 }
 
+static bool is_absent(const struct option_def *def)
+{
+	for (const char *const *p = board_absent_options; *p && def->name; p++)
+		if (!strcmp(*p, def->name))
+			return true;
+	return false;
+}
+
+static void drop_absent(struct run_table *t)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < t->nr; i++)
+		if (!is_absent(&t->defs[i]))
+			t->defs[kept++] = t->defs[i];
+	t->nr = kept;
+}
+
 static struct option_table make_table(struct run_table *t)
 {
 	t->nr = 0;
@@ -394,6 +432,7 @@ static struct option_table make_table(struct run_table *t)
 					       .help = (*p)->help },
 			 1);
 	add_defs(t, more_defs, ARRAY_SIZE(more_defs));
+	drop_absent(t);
 	return (struct option_table){ .defs = t->defs,
 				      .defs_nr = t->nr,
 				      .foreign = run_foreign,

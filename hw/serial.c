@@ -448,13 +448,13 @@ static void serial_writable(void *arg)
 	pthread_mutex_unlock(&s->lock);
 }
 
-int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kvm, uint32_t gsi,
+int serial_init(struct serial *s, struct bus *bus, uint64_t base, struct kvm *kvm, uint32_t gsi,
 		struct chr *chr, struct err *err)
 {
-	*s = (struct serial){ .pio = pio, .chr = chr, .dll = DLL_INIT, .msr = modem_inputs(0) };
+	*s = (struct serial){ .bus = bus, .chr = chr, .dll = DLL_INIT, .msr = modem_inputs(0) };
 	s->region = (struct bus_region){
 		.name = "serial",
-		.base = port,
+		.base = base,
 		.size = SERIAL_PORTS,
 		.max_width = 1,
 		.read = serial_bus_read,
@@ -463,9 +463,10 @@ int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kv
 	s->frontend = (struct chr_frontend){ serial_room, serial_input, serial_writable, s };
 	pthread_mutex_init(&s->lock, NULL);
 	irq_line_init(&s->irq, kvm, gsi);
-	if (bus_add(pio, &s->region)) {
+	if (bus_add(bus, &s->region)) {
 		pthread_mutex_destroy(&s->lock);
-		return err_internal(err, "serial port 0x%x: the ports are taken", port);
+		return err_internal(err, "serial port 0x%llx: its place is taken",
+				    (unsigned long long)base);
 	}
 	if (chr)
 		chr_set_frontend(chr, &s->frontend);
@@ -474,6 +475,6 @@ int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kv
 
 void serial_release(struct serial *s)
 {
-	bus_remove(s->pio, &s->region);
+	bus_remove(s->bus, &s->region);
 	pthread_mutex_destroy(&s->lock);
 }

@@ -79,9 +79,11 @@ struct board {
 	struct boot_result boot;
 };
 
-unsigned int board_ram(uint64_t size, struct gmem_region *spans)
+int board_ram(const struct kvm *kvm, uint64_t size, struct gmem_region *spans, struct err *err)
 {
-	return memmap_ram(size, spans);
+	(void)kvm;
+	(void)err;
+	return (int)memmap_ram(size, spans);
 }
 
 static int add_serials(struct board *b, struct err *err)

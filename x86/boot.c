@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include <lkvm/decompress.h>
+#include <lkvm/initrds.h>
 #include <lkvm/log.h>
 
 #include "loader.h"
@@ -12,9 +13,6 @@
 /* Offset and value of "ARM\x64" in an arm64 Image: Documentation/arch/arm64/booting.rst. */
 #define ARM64_MAGIC_OFF 0x38
 #define ARM64_MAGIC     0x644d5241
-
-#define INITRD_PAD      4
-#define PAGE_LEN        4096
 
 static int unknown_kernel(const struct src *src, const uint8_t *head, size_t len, struct err *err)
 {
@@ -125,28 +123,6 @@ static int load_cmdline(const struct gmem *gm, const struct boot_request *req,
 	return 0;
 }
 
-/* Bytes of all initrds with their padding, or an error when they are more than `max`. */
-static int sum_initrds(const struct boot_request *req, uint64_t max, uint64_t *sum, struct err *err)
-{
-	*sum = 0;
-	for (unsigned int i = 0; i < req->initrds_nr; i++) {
-		const struct src *src = &req->initrds[i];
-
-		if (src->size == 0)
-			return err_usage(err, "initrd %s is empty", src->name);
-		if (src->size > max - *sum)
-			return err_usage(
-				err,
-				"initrd %s of %llu bytes does not fit into the %llu MiB of guest "
-				"memory that the kernel leaves: give the guest more with -m",
-				src->name, (unsigned long long)src->size,
-				(unsigned long long)(max / MIB));
-		/* `max` is a multiple of the padding. */
-		*sum += align_up(src->size, INITRD_PAD);
-	}
-	return 0;
-}
-
 /* The end of the memory that may hold the initrd: low RAM, less what an old kernel cannot reach. */
 static uint64_t initrd_end(const struct gmem *gm, const struct setup_header *hdr)
 {
@@ -154,30 +130,17 @@ static uint64_t initrd_end(const struct gmem *gm, const struct setup_header *hdr
 
 	if (!(hdr->xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G))
 		end = MIN(end, (uint64_t)hdr->initrd_addr_max + 1);
-	return align_down(end, PAGE_LEN);
+	return align_down(end, INITRDS_PAGE);
 }
 
 /* As high as possible, so that the kernel can grow where it is. */
 static int load_initrds(const struct gmem *gm, const struct boot_request *req,
 			const struct loaded *kernel, struct bootinfo *info, struct err *err)
 {
-	uint64_t end = initrd_end(gm, &kernel->hdr);
-	uint64_t start = align_up(kernel->gpa + kernel->len, PAGE_LEN);
-	uint8_t *to;
-	int ret;
+	uint64_t start = align_up(kernel->gpa + kernel->len, INITRDS_PAGE);
 
-	if (!req->initrds_nr)
-		return 0;
-	ret = sum_initrds(req, start < end ? end - start : 0, &info->initrd_len, err);
-	if (ret < 0)
-		return ret;
-	info->initrd_gpa = align_down(end - info->initrd_len, PAGE_LEN);
-	to = loader_span(gm, info->initrd_gpa, info->initrd_len);
-	for (unsigned int i = 0; i < req->initrds_nr && ret == 0; i++) {
-		ret = src_read(&req->initrds[i], 0, to, req->initrds[i].size, err);
-		to += align_up(req->initrds[i].size, INITRD_PAD);
-	}
-	return ret;
+	return initrds_load(gm, req->initrds, req->initrds_nr, start, initrd_end(gm, &kernel->hdr),
+			    &info->initrd_gpa, &info->initrd_len, err);
 }
 
 static int write_info(const struct gmem *gm, const struct loaded *kernel,

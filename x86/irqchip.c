@@ -11,6 +11,12 @@
 #include "memmap.h"
 #include "vm.h"
 
+unsigned long arch_vm_type(int dev_fd)
+{
+	(void)dev_fd;
+	return 0;
+}
+
 int arch_vm_init(struct kvm *kvm, struct err *err)
 {
 	uint64_t identity = GPA_IDENTITY;

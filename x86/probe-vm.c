@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <lkvm/probe.h>
@@ -39,70 +38,9 @@
 
 #define CPUID_NENT_MAX 512
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 static int refused(struct err *err, const char *call)
 {
 	return err_host(err, errno, "KVM refused %s", call);
-}
-
-static void timer_arm(struct probe_vm *vm, uint64_t ns)
-{
-	struct itimerspec its = { .it_value = { ns / NSEC_PER_SEC, ns % NSEC_PER_SEC } };
-
-	timer_settime(vm->timer, 0, &its, NULL);
-}
-
-/* Takes a kick that came, so that the next KVM_RUN starts without one. */
-static void kick_drain(void)
-{
-	struct timespec zero = { 0, 0 };
-	sigset_t kick;
-
-	sigemptyset(&kick);
-	sigaddset(&kick, PROBE_KICK_SIGNAL);
-	while (sigtimedwait(&kick, NULL, &zero) > 0)
-		;
-}
-
-void probe_kick_after(struct probe_vm *vm, uint64_t ns)
-{
-	timer_arm(vm, ns);
-}
-
-void probe_kick_cancel(struct probe_vm *vm)
-{
-	timer_arm(vm, 0);
-	kick_drain();
-}
-
-/* The signal is blocked here and open inside KVM_RUN alone: none is lost before it, none kills lkvm. */
-static int kick_init(struct probe_vm *vm, struct err *err)
-{
-	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = PROBE_KICK_SIGNAL };
-	sigset_t kick;
-
-	sigemptyset(&kick);
-	sigaddset(&kick, PROBE_KICK_SIGNAL);
-	pthread_sigmask(SIG_BLOCK, &kick, &vm->mask_saved);
-	for (int sig = 1; sig <= 64; sig++)
-		if (sig != PROBE_KICK_SIGNAL && sigismember(&vm->mask_saved, sig) == 1)
-			vm->kvm_mask |= 1ULL << (sig - 1);
-	ev.sigev_notify_thread_id = syscall(SYS_gettid);
-	if (timer_create(CLOCK_MONOTONIC, &ev, &vm->timer) < 0)
-		return err_host(err, errno, "no timer for the probe");
-	vm->timer_made = true;
-	return 0;
-}
-
-static void kick_release(struct probe_vm *vm)
-{
-	if (vm->timer_made)
-		timer_delete(vm->timer);
-	kick_drain();
-	pthread_sigmask(SIG_SETMASK, &vm->mask_saved, NULL);
 }
 
 /* Page tables for the first GiB, and the code. */
@@ -147,7 +85,7 @@ int probe_vm_init(struct probe_vm *vm, int dev_fd, struct err *err)
 	int len, ret;
 
 	*vm = (struct probe_vm){ .dev_fd = dev_fd, .vm_fd = -1 };
-	ret = kick_init(vm, err);
+	ret = kick_init(&vm->kick, err);
 	if (ret < 0)
 		return ret;
 	vm->vm_fd = ioctl(dev_fd, KVM_CREATE_VM, 0);
@@ -171,7 +109,7 @@ void probe_vm_release(struct probe_vm *vm)
 		close(vm->vm_fd);
 	if (vm->ram)
 		munmap(vm->ram, RAM_LEN);
-	kick_release(vm);
+	kick_release(&vm->kick);
 }
 
 /* Long mode with paging, flat segments and no interrupts. Intel SDM volume 3, chapter 3.4.5. */
@@ -197,12 +135,12 @@ static void sregs_long_mode(struct kvm_sregs *s, uint32_t cr4)
 static int vcpu_signals(const struct probe_vm *vm, const struct probe_vcpu *v, struct err *err)
 {
 	/* KVM takes the kernel's 8-byte set right behind the length. */
-	uint8_t mask[sizeof(struct kvm_signal_mask) + sizeof(vm->kvm_mask)] = { 0 };
-	const struct kvm_signal_mask head = { .len = sizeof(vm->kvm_mask) };
+	uint64_t set = kick_mask(&vm->kick);
+	uint8_t mask[sizeof(struct kvm_signal_mask) + sizeof(set)] = { 0 };
+	const struct kvm_signal_mask head = { .len = sizeof(set) };
 
 	memcpy(mask, &head, sizeof(head));
-	memcpy(mask + offsetof(struct kvm_signal_mask, sigset), &vm->kvm_mask,
-	       sizeof(vm->kvm_mask));
+	memcpy(mask + offsetof(struct kvm_signal_mask, sigset), &set, sizeof(set));
 	return ioctl(v->fd, KVM_SET_SIGNAL_MASK, mask) < 0 ? refused(err, "a signal mask") : 0;
 }
 

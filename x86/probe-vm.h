@@ -6,12 +6,11 @@
 #define LKVM_X86_PROBE_VM_H
 
 #include <linux/kvm.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include <lkvm/err.h>
+#include <lkvm/kick.h>
 
 /* The guest's scratch area (rsi), an address without RAM (rdi), and a port that nobody serves. */
 #define PROBE_GPA_DATA    0x9000
@@ -26,10 +25,7 @@ struct probe_vm {
 	size_t run_len; /* bytes of a vCPU's mmap */
 	struct kvm_cpuid2 *cpuid;
 	unsigned int vcpus_nr; /* made so far: the next one's id */
-	timer_t timer;
-	bool timer_made;
-	sigset_t mask_saved;
-	uint64_t kvm_mask; /* signals blocked inside KVM_RUN */
+	struct kick kick;
 };
 
 struct probe_vcpu {
@@ -52,9 +48,5 @@ void probe_vm_release(struct probe_vm *vm);
 int probe_vcpu_open(struct probe_vm *vm, const struct probe_entry *entry, struct probe_vcpu *v,
 		    struct err *err);
 void probe_vcpu_close(const struct probe_vm *vm, struct probe_vcpu *v);
-
-/* From probe_kick_after() on, KVM_RUN ends with EINTR after `ns`; probe_kick_cancel() takes that back. */
-void probe_kick_after(struct probe_vm *vm, uint64_t ns);
-void probe_kick_cancel(struct probe_vm *vm);
 
 #endif

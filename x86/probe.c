@@ -129,9 +129,9 @@ static int question_ask(struct probe_vm *vm, const struct question *q, enum prob
 		return ret;
 	memset(data, 0, PROBE_DATA_LEN);
 	q->prepare(data);
-	probe_kick_after(vm, INSN_DEADLINE_NS);
+	kick_after(&vm->kick, INSN_DEADLINE_NS);
 	ret = ioctl(v.fd, KVM_RUN, 0);
-	probe_kick_cancel(vm);
+	kick_cancel(&vm->kick);
 	*result = ret == 0 && is_done(v.run) && q->right(data) ? PROBE_WORKS : PROBE_FAILS;
 	probe_vcpu_close(vm, &v);
 	return 0;
@@ -172,7 +172,7 @@ static int run_until_kick(struct probe_vm *vm, struct probe_vcpu *v, uint64_t *e
 {
 	int ret = 0;
 
-	probe_kick_after(vm, MEASURE_NS);
+	kick_after(&vm->kick, MEASURE_NS);
 	for (;;) {
 		if (ioctl(v->fd, KVM_RUN, 0) < 0) {
 			if (errno != EINTR)
@@ -186,7 +186,7 @@ static int run_until_kick(struct probe_vm *vm, struct probe_vcpu *v, uint64_t *e
 		}
 		(*exits)++;
 	}
-	probe_kick_cancel(vm);
+	kick_cancel(&vm->kick);
 	return ret;
 }
 

@@ -15,6 +15,12 @@ struct kvm;
 struct kvm_irq_routing_entry;
 struct vcpu;
 
+/* arm64's interrupt controllers. */
+enum irqchip { IRQCHIP_AUTO, IRQCHIP_GICV3, IRQCHIP_GICV3_ITS, IRQCHIP_GICV2, IRQCHIP_GICV2M };
+
+/* The type that KVM_CREATE_VM is given. */
+unsigned long arch_vm_type(int dev_fd);
+
 /* Right after KVM_CREATE_VM: interrupt controller, timers, reserved pages. */
 int arch_vm_init(struct kvm *kvm, struct err *err);
 void arch_vm_release(struct kvm *kvm); /* also after a failed arch_vm_init() */

@@ -37,7 +37,7 @@ struct board_parts {
 	struct stop *stop;
 	struct chr *chr;         /* the console, NULL: none */
 	struct streams *streams; /* of a command, NULL: there is none */
-	struct vcpu *boot_cpu;
+	struct vcpu *boot_cpu;   /* the first of cfg->cpus_nr */
 };
 
 /*
@@ -56,11 +56,18 @@ extern const char *const board_kernels[];
  */
 void board_kernel_release(const char *path, char *release, size_t len);
 
-/* Splits RAM around the holes of the address map; fills at most GMEM_REGIONS_MAX, returns how many. */
-unsigned int board_ram(uint64_t size, struct gmem_region *spans);
+/* Options of `lkvm run` that mean nothing on this architecture, which does not have them then; NULL ends the list. */
+extern const char *const board_absent_options[];
+
+/*
+ * Splits RAM around the holes of the address map; fills at most GMEM_REGIONS_MAX, returns how many, or -EINVAL when it is
+ * more than the map has room for.
+ */
+int board_ram(const struct kvm *kvm, uint64_t size, struct gmem_region *spans, struct err *err);
 
 /* Where the registers of a command are (cmd-status.h). */
 extern const uint32_t board_cmd_port;
+#define BOARD_NO_PORT UINT32_MAX /* nowhere: this machine runs none */
 
 /* Makes the devices and claims their places on the buses. */
 struct board *board_new(const struct board_parts *parts, struct err *err);

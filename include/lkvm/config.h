@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <lkvm/arch.h>
 #include <lkvm/ktap.h>
 #include <lkvm/log.h>
 #include <lkvm/match.h>
@@ -53,6 +54,10 @@ struct machine_config {
 	unsigned int cpus_nr;
 	const uint16_t *affinity; /* host CPU of vCPU i is affinity[i % affinity_nr] */
 	unsigned int affinity_nr;
+
+	enum irqchip irqchip; /* arm64, and the next two */
+	bool pmu;
+	const char *dump_dtb; /* a file that gets the device tree; NULL: none */
 
 	bool acpi;
 	int debug_exit; /* port, -1: none */

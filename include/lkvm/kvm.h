@@ -24,9 +24,11 @@ struct kvm {
 	int vm_fd;
 	size_t run_len; /* bytes of a vCPU's mmap */
 	unsigned int cpus_max;
-	_Atomic int slots_nr;          /* numbers of memory slots handed out so far */
-	bool coalesced_pio;            /* KVM_CAP_COALESCED_PIO */
-	bool msi_devid;                /* KVM_CAP_MSI_DEVID */
+	_Atomic int slots_nr; /* numbers of memory slots handed out so far */
+	bool coalesced_pio;   /* KVM_CAP_COALESCED_PIO */
+	bool msi_devid;       /* KVM_CAP_MSI_DEVID */
+	/* What sends a message where KVM_SIGNAL_MSI cannot, and routes cannot then; NULL: they can */
+	void (*msi_send)(struct kvm *kvm, uint32_t devid, uint64_t addr, uint32_t data);
 	struct irq_routes *irq_routes; /* of irq-route.c; NULL while there are none */
 	pthread_mutex_t irq_routes_lock;
 	struct arch_vm *arch; /* what the architecture keeps for the VM; arch_vm_init() makes it */

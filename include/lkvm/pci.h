@@ -145,6 +145,7 @@ struct pci_config {
 	uint64_t ecam_gpa; /* 1 MiB: one bus */
 	bool conf1;        /* CF8/CFC answer (CF9 always does) */
 	bool ecam;
+	bool ecam_traps; /* ECAM never becomes a memory slot */
 	struct pci_window {
 		uint64_t base, len; /* len 0: none */
 	} io, mem32, mem64;

@@ -7,20 +7,17 @@
  * the probe makes a VM of its own with bare KVM calls, one vCPU a question, and looks at how it exits.
  *
  * It runs on the caller's thread, starts no thread, installs no signal handler and leaves nothing
- * behind. Each question is bounded by a timer that ends KVM_RUN with a signal (PROBE_KICK_SIGNAL) that
+ * behind. Each question is bounded by a timer that ends KVM_RUN with a signal (KICK_SIGNAL, kick.h) that
  * is blocked outside it.
  */
 #ifndef LKVM_PROBE_H
 #define LKVM_PROBE_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <lkvm/err.h>
-
-#define PROBE_KICK_SIGNAL (SIGRTMIN)
 
 enum probe_result {
 	PROBE_NOT_RUN,

@@ -28,6 +28,9 @@ struct run_options {
 	unsigned int boot;
 	bool kaslr;
 	bool acpi;
+	unsigned int irqchip;
+	bool pmu;
+	const char *dump_dtb;
 	uint32_t debug_exit;
 	bool nodefaults;
 	unsigned int console;

@@ -47,7 +47,7 @@ struct serial_fifo {
 
 struct serial {
 	struct bus_region region;
-	struct bus *pio;
+	struct bus *bus;
 	struct chr *chr; /* NULL: output is dropped, there is no input */
 	struct chr_frontend frontend;
 
@@ -64,8 +64,8 @@ struct serial {
 	unsigned int polls; /* consecutive LSR reads, stops at SERIAL_POLLS */
 };
 
-/* Claims [port, port + 8) and becomes the chr's front end. ERR_INTERNAL when the ports are taken. */
-int serial_init(struct serial *s, struct bus *pio, uint16_t port, struct kvm *kvm, uint32_t gsi,
+/* Claims [base, base + 8), ports or memory, and becomes the chr's front end. ERR_INTERNAL when they are taken. */
+int serial_init(struct serial *s, struct bus *bus, uint64_t base, struct kvm *kvm, uint32_t gsi,
 		struct chr *chr, struct err *err);
 void serial_release(struct serial *s);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: x86/boot.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/kindex.c util/src.c util/err.c util/log.c util/util.c gmem.c
+// LINK: x86/boot.c initrds.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/kindex.c util/src.c util/err.c util/log.c util/util.c gmem.c
 /*
  * A kernel file of any kind through boot_load(), in each of its ways. Whatever the file says, the kernel
  * and the initrd end up in RAM, apart from each other, and an error has a sentence.

@@ -13,6 +13,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "../unit/arm-image.h"
 #include "../unit/images.h"
 
 #define ROOM 0x4000
@@ -36,16 +37,19 @@ static void put(const char *target, const char *name, const void *data, size_t l
 	}
 }
 
-static size_t pack_gzip(uint8_t *out)
+static size_t gzip(uint8_t *in, unsigned int len, uint8_t *out)
 {
-	z_stream z = {
-		.next_in = elf.bytes, .avail_in = ELF_LEN, .next_out = out, .avail_out = ROOM
-	};
+	z_stream z = { .next_in = in, .avail_in = len, .next_out = out, .avail_out = ROOM };
 
 	deflateInit2(&z, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
 	deflate(&z, Z_FINISH);
 	deflateEnd(&z);
 	return z.total_out;
+}
+
+static size_t pack_gzip(uint8_t *out)
+{
+	return gzip(elf.bytes, ELF_LEN, out);
 }
 
 static size_t pack_zstd(uint8_t *out)
@@ -197,6 +201,44 @@ static void elves(void)
 	}
 }
 
+#define ARM_SEED_LEN 128 /* of the file: the header and a little more */
+
+static void arm_images(void)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+		uint64_t value;
+	} bad[] = {
+		{ "old", ARM_AT_SIZE, 0 },
+		{ "short", ARM_AT_SIZE, ARM_SEED_LEN - 1 },
+		{ "huge", ARM_AT_SIZE, UINT64_MAX },
+		{ "far", ARM_AT_TEXT, 0x1000000 },
+		{ "wraps", ARM_AT_TEXT, UINT64_MAX & ~0xfffull },
+		{ "big-endian", ARM_AT_FLAGS, 0xb },
+		{ "64k-pages", ARM_AT_FLAGS, 0xe },
+		{ "no-magic", ARM_AT_MAGIC, 0 },
+	};
+	uint8_t image[ARM_IMAGE_LEN], packed[64 + ROOM] = "MZ";
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		arm_image_make(image);
+		put_le64(image + bad[i].at, bad[i].value);
+		put("arm-image", bad[i].name, image, ARM_SEED_LEN);
+	}
+	arm_image_make(image);
+	put("arm-image", "plain", image, ARM_SEED_LEN);
+	put("arm-image", "cut", image, 62);
+	size_t len = gzip(image, ARM_SEED_LEN, packed + 64);
+	put("arm-image", "gzip", packed + 64, len);
+	memcpy(packed + 4, "zimg", 4);
+	put_le32(packed + 8, 64);
+	put_le32(packed + 12, (uint32_t)len);
+	put("arm-image", "zboot", packed, 64 + len);
+	put_le32(packed + 12, (uint32_t)len + 1);
+	put("arm-image", "zboot-cut", packed, 64 + len);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2)
@@ -206,5 +248,6 @@ int main(int argc, char **argv)
 	payloads();
 	images();
 	elves();
+	arm_images();
 	return 0;
 }

@@ -19,6 +19,8 @@ struct fake_kvm *fake_kvm_start(void)
 {
 	fake = (struct fake_kvm){ .api_version = KVM_API_VERSION,
 				  .cpuid_nr = 20,
+				  .ipa_bits = 48,
+				  .devices = ~0u,
 				  .doorbells_max = FAKE_DOORBELLS,
 				  .missing_cap = -1 };
 	return &fake;
@@ -31,18 +33,6 @@ static int make_fd(size_t len)
 	if (fd >= 0 && len && ftruncate(fd, len))
 		return -1;
 	return fd;
-}
-
-static int supported_cpuid(struct kvm_cpuid2 *c)
-{
-	if (c->nent < fake.cpuid_nr) {
-		errno = E2BIG;
-		return -1;
-	}
-	c->nent = fake.cpuid_nr;
-	for (unsigned int i = 0; i < fake.cpuid_nr; i++)
-		c->entries[i] = (struct kvm_cpuid_entry2){ .function = i };
-	return 0;
 }
 
 /* Makes, or with size 0 removes, a slot; KVM removes only what is there. */
@@ -194,10 +184,105 @@ static int check_extension(long cap)
 		return FAKE_ROUTES;
 	case KVM_CAP_MAX_VCPUS:
 		return 8;
+	case KVM_CAP_ARM_VM_IPA_SIZE:
+		return fake.ipa_bits;
 	default:
 		return 1;
 	}
 }
+
+/* What one architecture alone has. */
+#if defined(__x86_64__)
+static int supported_cpuid(struct kvm_cpuid2 *c)
+{
+	if (c->nent < fake.cpuid_nr) {
+		errno = E2BIG;
+		return -1;
+	}
+	c->nent = fake.cpuid_nr;
+	for (unsigned int i = 0; i < fake.cpuid_nr; i++)
+		c->entries[i] = (struct kvm_cpuid_entry2){ .function = i };
+	return 0;
+}
+
+static int answer_arch(unsigned long request, void *arg)
+{
+	switch (request) {
+	case KVM_GET_SUPPORTED_CPUID:
+		return supported_cpuid(arg);
+	case KVM_GET_LAPIC:
+		memset(arg, 0, sizeof(struct kvm_lapic_state));
+		return 0;
+	case KVM_GET_SREGS:
+		memset(arg, 0, sizeof(struct kvm_sregs));
+		return 0;
+	case KVM_SET_SREGS:
+		fake.sregs = *(struct kvm_sregs *)arg;
+		return 0;
+	case KVM_GET_REGS:
+		*(struct kvm_regs *)arg = fake.regs;
+		if (fake.mp_state != KVM_MP_STATE_RUNNABLE)
+			((struct kvm_regs *)arg)->rflags = fake.halted_flags;
+		return 0;
+	case KVM_SET_REGS:
+		fake.regs = *(struct kvm_regs *)arg;
+		return 0;
+	default:
+		return 0;
+	}
+}
+#elif defined(__aarch64__)
+static int create_device(struct kvm_create_device *d)
+{
+	if (!(fake.devices & 1u << d->type))
+		return refuse(ENODEV);
+	if (d->flags & KVM_CREATE_DEVICE_TEST)
+		return 0;
+	int fd = make_fd(0);
+	d->fd = (uint32_t)fd;
+	return fd < 0 ? -1 : 0;
+}
+
+static uint64_t *one_reg(uint64_t id)
+{
+	unsigned int i;
+
+	for (i = 0; i < fake.one_regs_nr; i++)
+		if (fake.one_regs[i].id == id)
+			return &fake.one_regs[i].value;
+	if (i < FAKE_ONE_REGS)
+		fake.one_regs_nr++;
+	i %= FAKE_ONE_REGS;
+	fake.one_regs[i].id = id;
+	fake.one_regs[i].value = 0;
+	return &fake.one_regs[i].value;
+}
+
+static int answer_arch(unsigned long request, void *arg)
+{
+	const struct kvm_device_attr *attr = arg;
+	const struct kvm_one_reg *reg = arg;
+
+	switch (request) {
+	case KVM_CREATE_DEVICE:
+		return create_device(arg);
+	case KVM_SET_DEVICE_ATTR:
+		fake.attrs[fake.attrs_nr++ % FAKE_ATTRS] = *attr;
+		return 0;
+	case KVM_ARM_VCPU_INIT:
+		fake.features = ((struct kvm_vcpu_init *)arg)->features[0];
+		return 0;
+	case KVM_GET_ONE_REG:
+		*(uint64_t *)(uintptr_t)reg->addr = *one_reg(reg->id);
+		return 0;
+	case KVM_SET_ONE_REG:
+		*one_reg(reg->id) = *(uint64_t *)(uintptr_t)reg->addr;
+		return 0;
+	default:
+		return 0;
+	}
+}
+#endif
 
 static int answer(unsigned long request, void *arg)
 {
@@ -214,8 +299,6 @@ static int answer(unsigned long request, void *arg)
 		return FAKE_RUN_LEN;
 	case KVM_CHECK_EXTENSION:
 		return check_extension((long)arg);
-	case KVM_GET_SUPPORTED_CPUID:
-		return supported_cpuid(arg);
 	case KVM_SET_USER_MEMORY_REGION:
 		return set_slot(arg);
 	case KVM_REGISTER_COALESCED_MMIO:
@@ -236,28 +319,11 @@ static int answer(unsigned long request, void *arg)
 		fake.msi = *(struct kvm_msi *)arg;
 		fake.msis++;
 		return 1;
-	case KVM_GET_LAPIC:
-		memset(arg, 0, sizeof(struct kvm_lapic_state));
-		return 0;
-	case KVM_GET_SREGS:
-		memset(arg, 0, sizeof(struct kvm_sregs));
-		return 0;
-	case KVM_SET_SREGS:
-		fake.sregs = *(struct kvm_sregs *)arg;
-		return 0;
-	case KVM_GET_REGS:
-		*(struct kvm_regs *)arg = fake.regs;
-		if (fake.mp_state != KVM_MP_STATE_RUNNABLE)
-			((struct kvm_regs *)arg)->rflags = fake.halted_flags;
-		return 0;
-	case KVM_SET_REGS:
-		fake.regs = *(struct kvm_regs *)arg;
-		return 0;
 	case KVM_GET_MP_STATE:
 		((struct kvm_mp_state *)arg)->mp_state = fake.mp_state;
 		return 0;
 	default:
-		return 0;
+		return answer_arch(request, arg);
 	}
 }
 

@@ -18,6 +18,8 @@
 #define FAKE_DOORBELLS 256
 #define FAKE_ROUTES    600
 #define FAKE_IRQFDS    64
+#define FAKE_ATTRS     32
+#define FAKE_ONE_REGS  64
 #define FAKE_RING_PAGE 2 /* of the run mapping: the coalesced ring */
 
 struct fake_kvm {
@@ -26,7 +28,9 @@ struct fake_kvm {
 	unsigned int fail_at; /* the n-th call from 1 fails, 0: none */
 	int fail_errno;
 	int missing_cap;       /* KVM_CHECK_EXTENSION of it gives 0; -1: none */
-	unsigned int cpuid_nr; /* entries of KVM_GET_SUPPORTED_CPUID */
+	unsigned int cpuid_nr; /* x86: entries of KVM_GET_SUPPORTED_CPUID */
+	int ipa_bits;          /* arm64: of a guest-physical address at most */
+	uint32_t devices;      /* arm64: a bit for each type that KVM_CREATE_DEVICE makes */
 	/* KVM_RUN: fills `run` and returns 0, or returns a negative errno. Any vCPU's thread. */
 	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
 	void *arg;
@@ -50,8 +54,17 @@ struct fake_kvm {
 	bool rang;          /* see fake_kvm_rang() */
 	struct kvm_msi msi; /* the last */
 	unsigned int msis;
+	/* x86 */
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
+	/* arm64 */
+	uint32_t features; /* of the last KVM_ARM_VCPU_INIT */
+	struct kvm_device_attr attrs[FAKE_ATTRS];
+	unsigned int attrs_nr;
+	struct {
+		uint64_t id, value;
+	} one_regs[FAKE_ONE_REGS]; /* of all vCPUs */
+	unsigned int one_regs_nr;
 };
 
 /* One at a time; everything is reset. */

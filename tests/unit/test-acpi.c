@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: x86/acpi.c x86/dsdt.c x86/aml.c x86/memmap.c gmem.c util/err.c
 #include <errno.h>
 #include <stdio.h>

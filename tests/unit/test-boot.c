@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// LINK: x86/boot.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/kindex.c util/src.c util/err.c util/log.c util/util.c gmem.c
+// ARCH: x86
+// LINK: x86/boot.c initrds.c x86/bootinfo.c x86/unpack.c x86/bzimage.c x86/vmlinux.c x86/memmap.c util/decompress.c util/kcache.c util/kindex.c util/src.c util/err.c util/log.c util/util.c gmem.c
 // LIBS: -lz -Wl,--wrap=decompress,--wrap=getrandom
 #include <errno.h>
 #include <fcntl.h>

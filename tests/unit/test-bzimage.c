@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: x86/bzimage.c util/src.c util/err.c gmem.c
 #include <errno.h>
 

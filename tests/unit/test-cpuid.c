@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: x86/cpuid.c
 #include <errno.h>
 #include <linux/kvm.h>

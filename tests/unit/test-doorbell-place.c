@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+// ARCH: x86
 // LINK: x86/doorbell.c
 /* Where a doorbell costs least, by the host's CPU and kernel. */
 #include "unit.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: irq-route.c tests/mock/fake-kvm.c x86/irqchip.c util/err.c
 /* Routes of messages on a KVM without a CPU: the table that KVM gets, whole, and only when it changed. */
 #include <errno.h>

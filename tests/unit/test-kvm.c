@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: tests/mock/fake-kvm.c kvm.c irq.c x86/irqchip.c x86/caps.c util/err.c util/log.c util/util.c
 #include <errno.h>
 #include <pthread.h>

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
+// ARCH: x86
 // LINK: hvc.c virtio/port-type.c virtio/console.c virtio/console-ctrl.c chr/port.c chr/console-port.c
 // LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c watch.c chr/ktap.c chr/classify.c util/util.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c
 // LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c chr/classify.c util/match.c
 // LINK: hw/serial.c hw/rtc.c hw/i8042.c hw/acpi-pm.c hw/pvpanic.c hw/debug-exit.c hw/earlycon.c hw/cmd-status.c streams.c
-// LINK: x86/board.c x86/boot.c x86/bootinfo.c x86/bzimage.c x86/vmlinux.c x86/unpack.c x86/memmap.c
+// LINK: x86/board.c x86/absent.c x86/boot.c initrds.c x86/bootinfo.c x86/bzimage.c x86/vmlinux.c x86/unpack.c x86/memmap.c
 // LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/irqchip.c x86/caps.c x86/doorbell.c
-// LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c
+// LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c util/kick.c
 // LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
 // LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
 // LINK: virtio/net-type.c virtio/net.c virtio/net-io.c virtio/late.c virtio/net-ctrl.c virtio/net-vhost.c virtio/vhost.c net/user.c net/user-check.c net/user-fds.c net/user-lib.c net/forward.c net/passt.c net/pcap.c net/tap.c net/socket.c net/script.c

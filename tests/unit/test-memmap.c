@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: x86/memmap.c
 #include "x86/memmap.h"
 

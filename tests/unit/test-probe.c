@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c util/err.c
+// ARCH: x86
+// LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c util/kick.c util/err.c
 #include <dirent.h>
 #include <errno.h>
 #include <linux/kvm.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <lkvm/kick.h>
 #include <lkvm/probe.h>
 #include <lkvm/util.h>
 
@@ -64,11 +66,11 @@ static bool kicked(bool wait)
 	sigset_t kick, pending;
 
 	sigemptyset(&kick);
-	sigaddset(&kick, PROBE_KICK_SIGNAL);
+	sigaddset(&kick, KICK_SIGNAL);
 	if (wait && sigtimedwait(&kick, NULL, &timeout) > 0)
-		raise(PROBE_KICK_SIGNAL);
+		raise(KICK_SIGNAL);
 	sigpending(&pending);
-	return sigismember(&pending, PROBE_KICK_SIGNAL);
+	return sigismember(&pending, KICK_SIGNAL);
 }
 
 static int run_ends(int ret)
@@ -347,7 +349,7 @@ START_TEST(call_fails)
 		ck_assert_int_eq(err.msg[0] != 0, !optional);
 		ck_assert_uint_eq(open_fds(), fds);
 		pthread_sigmask(SIG_SETMASK, NULL, &mask);
-		ck_assert_int_eq(sigismember(&mask, PROBE_KICK_SIGNAL), 0);
+		ck_assert_int_eq(sigismember(&mask, KICK_SIGNAL), 0);
 	}
 	ck_assert_uint_gt(n, 30);
 }
@@ -372,7 +374,7 @@ START_TEST(signal_mask_comes_back)
 
 	fake_reset();
 	sigemptyset(&mask);
-	sigaddset(&mask, PROBE_KICK_SIGNAL);
+	sigaddset(&mask, KICK_SIGNAL);
 	sigaddset(&mask, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	ck_assert_int_eq(probe_run(0, &facts, &err), 0);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: x86/vmlinux.c util/kcache.c util/kindex.c util/src.c util/err.c util/util.c gmem.c
 #include <errno.h>
 #include <fcntl.h>

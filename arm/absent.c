@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#include <lkvm/board.h>
+
+const char *const board_absent_options[] = { "boot",       "kaslr",      "no-acpi",
+					     "debug-exit", "pci-access", NULL };
