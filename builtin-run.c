@@ -20,6 +20,7 @@
 #include <lkvm/run-command.h>
 #include <lkvm/run-options.h>
 #include <lkvm/run-sandbox.h>
+#include <lkvm/run-symbols.h>
 #include <lkvm/term.h>
 #include <lkvm/util.h>
 
@@ -46,6 +47,8 @@ struct run {
 	struct run_command command;
 	struct run_sandbox sandbox;
 	struct result_file files[READERS_NR];
+	struct result_file core;
+	struct symbols symbols;
 	bool wanted[READERS_NR]; /* the file is open */
 	struct ktap ktap;
 	char *const *argv; /* from "run" on */
@@ -262,12 +265,16 @@ static int make_config(struct run *run, struct err *err)
 		ret = find_kernel(run, err);
 	if (!ret)
 		ret = make_cmdline(run, err);
+	if (!ret && opt->symbols)
+		ret = run_symbols_load(&run->symbols, opt, &run->cfg, err);
 	if (!ret)
 		ret = run_command_prepare(&run->command, opt, &run->cfg, opt->dry_run, err);
 	if (!ret && !opt->dry_run)
 		ret = open_console(run, err);
 	if (!ret && !opt->dry_run)
 		ret = open_log(run, err);
+	if (!ret && !opt->dry_run && opt->core)
+		ret = run_core_open(&run->core, opt->core, &run->cfg, err);
 	return ret;
 }
 
@@ -363,6 +370,13 @@ static void judge_outcome(struct verdict *v, const struct run *run,
 		v->outcome = result_outcome(STOP_HOST);
 		fprintf(f, "cannot write %s%s%s: %s (%s)", lost, res->copy_errno ? " " : "",
 			res->copy_errno ? run->opt.log : "", strerror(errnum), text);
+		fclose(f);
+		return;
+	}
+	if (res->core_err.kind) {
+		v->status = STATUS_HOST;
+		v->outcome = result_outcome(STOP_HOST);
+		fprintf(f, "%s (%s)", res->core_err.msg, text);
 		fclose(f);
 		return;
 	}
@@ -465,6 +479,8 @@ static void release_run(struct run *run)
 	run_command_release(&run->command);
 	for (unsigned int i = 0; i < READERS_NR; i++)
 		result_file_close(&run->files[i]);
+	result_file_close(&run->core);
+	symbols_release(&run->symbols);
 	free(run->cmdline);
 	free(run->cache_dir);
 }
@@ -544,6 +560,7 @@ static int run_main(int argc, char **argv, bool sandbox)
 		.log_fd = -1,
 		.parent_fd = -1,
 		.files = { RESULT_FILE_INIT, RESULT_FILE_INIT, RESULT_FILE_INIT },
+		.core = RESULT_FILE_INIT,
 		.command = RUN_COMMAND_INIT,
 		.argv = argv,
 		.start_ns = util_now_ns(),

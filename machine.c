@@ -17,6 +17,7 @@
 #include <lkvm/loop.h>
 #include <lkvm/machine.h>
 #include <lkvm/probe.h>
+#include <lkvm/report.h>
 #include <lkvm/result.h>
 #include <lkvm/streams.h>
 #include <lkvm/util.h>
@@ -27,9 +28,6 @@
 #define CONSOLE_DRAIN_MS 2000
 /* A console that prints nothing for this long has paused: what it printed last may be a prompt. */
 #define PAUSE_NS (50 * NSEC_PER_SEC / 1000)
-
-/* Of the console, in a report. */
-#define REPORT_LINES 200
 
 /* So many bytes on the console are more than a guest's greeting: there will be more. */
 #define CONSOLE_BUSY 64
@@ -47,6 +45,7 @@ struct vm {
 	unsigned int vcpus_nr; /* made so far */
 	struct board *board;
 	struct devices *devices;
+	struct report report;
 };
 
 struct machine {
@@ -83,6 +82,14 @@ static void on_crash(void *arg, enum crash_kind kind, const char *text)
 	} else if (m->cfg->fail_on_splat) {
 		stop_note(&m->stop, STOP_SPLAT, "%s", text);
 	}
+}
+
+/* By the breakpoint. Its words on the console tell more, and come later: it is noted at the end. */
+static void on_panic_called(void *arg)
+{
+	struct machine *m = arg;
+
+	watch_panicked(&m->watch);
 }
 
 static void on_init(void *arg)
@@ -426,6 +433,7 @@ static int vm_release(struct machine *m)
 		return -EBUSY;
 	if (vm->board)
 		board_free(vm->board);
+	report_release(&vm->report);
 	for (unsigned int i = vm->vcpus_nr; i-- > 0;)
 		vcpu_release(&vm->vcpus[i]);
 	free(vm->vcpus);
@@ -523,45 +531,19 @@ static void log_exits(struct machine *m, const struct machine_result *res)
 	log_debug(&m->cfg->log, "exits to user space: %" PRIu64 " in all", total);
 }
 
-static void write_report(struct machine *m, FILE *report)
-{
-	size_t len = CONLOG_KEEP + 1;
-	char *tail = malloc(len);
-
-	for (unsigned int i = 0; i < m->vm.vcpus_nr; i++)
-		arch_vcpu_dump(&m->vm.vcpus[i], report);
-	if (tail && conlog_tail(&m->conlog, tail, len, REPORT_LINES))
-		fprintf(report, "last console lines:\n%s\n", tail);
-	free(tail);
-	fflush(report);
-}
-
-static bool wants_report(struct machine *m, const struct stop_info *info)
-{
-	switch (info->reason) {
-	case STOP_TIMEOUT:
-	case STOP_HANG:
-	case STOP_PANIC:
-	case STOP_HOST:
-	case STOP_KVM:
-		return true;
-	case STOP_USER:
-	case STOP_SIGNAL:
-	case STOP_COMMAND:
-		return false;
-	case STOP_EARLY:
-	case STOP_TRIPLE_FAULT:
-		/* The console of a guest with a command is shown nowhere else. */
-		return m->streams || m->cfg->debug_on_fail;
-	default:
-		return m->cfg->debug_on_fail && result_status(info);
-	}
-}
-
 static int vm_run(struct machine *m, struct err *err)
 {
 	int ret = devices_start(m->vm.devices, err);
 
+	m->vm.report = (struct report){
+		.cfg = m->cfg,
+		.vcpus = m->vm.vcpus,
+		.vcpus_nr = m->vm.vcpus_nr,
+		.gm = &m->vm.gm,
+		.panicked = on_panic_called,
+		.arg = m,
+	};
+	report_start(&m->vm.report);
 	if (!ret)
 		ret = start_vcpus(m, err);
 	if (!ret) {
@@ -604,6 +586,9 @@ static void get_outcome(struct machine *m, struct machine_result *res)
 		conlog_end(&m->hvc_log);
 	if (m->cfg->ktap)
 		ktap_end(m->cfg->ktap);
+	if (m->vm.report.hit)
+		stop_note(&m->stop, STOP_PANIC, "panic() was called on vCPU %u (--symbols)",
+			  m->vm.report.hit_vcpu);
 	stop_get(&m->stop, &res->stop);
 	bool restarts = res->stop.reason == STOP_RESET && m->cfg->restart;
 	if (m->streams)
@@ -624,12 +609,14 @@ static int run_once(struct machine *m, struct machine_result *res, FILE *report,
 	ret = vm_run(m, err);
 	get_outcome(m, res);
 	count_vm(m, res);
-	if (!ret && wants_report(m, &res->stop))
-		write_report(m, report);
+	if (!ret && report_wanted(&m->vm.report, &res->stop, result_status(&res->stop)))
+		report_write(&m->vm.report, &m->conlog, report);
 	/* A host that only interprets guests is the cause, more often than a bug. */
 	if (res->stop.reason == STOP_KVM)
 		probe_explain_host(m->vm.kvm.dev_fd, res->host_note, sizeof(res->host_note));
 	bool restart = !ret && res->stop.reason == STOP_RESET && m->cfg->restart;
+	if (!ret && !restart)
+		report_core(&m->vm.report, result_status(&res->stop), &res->core_err);
 	if (vm_release(m) && restart) {
 		stop_request(&m->stop, STOP_HOST, 0,
 			     "a device does not let go of the guest's memory, so it cannot "

@@ -111,7 +111,7 @@ static int write_fd(int fd, const char *text, size_t len)
 	return 0;
 }
 
-static int write_file(const char *path, const char *text, size_t len)
+static int write_file(const char *path, int (*fill)(int fd, void *arg), void *arg)
 {
 	mode_t mask = umask(0);
 	char *tmp;
@@ -120,7 +120,7 @@ static int write_file(const char *path, const char *text, size_t len)
 	umask(mask);
 	if (fd < 0)
 		return fd;
-	int ret = fchmod(fd, 0666 & ~mask) ? -errno : util_write_all(fd, text, len);
+	int ret = fchmod(fd, 0666 & ~mask) ? -errno : fill(fd, arg);
 	if (close(fd) && !ret)
 		ret = -errno;
 	if (!ret && rename(tmp, path))
@@ -131,14 +131,34 @@ static int write_file(const char *path, const char *text, size_t len)
 	return ret;
 }
 
+struct text {
+	const char *text;
+	size_t len;
+};
+
+static int fill_text(int fd, void *arg)
+{
+	const struct text *t = arg;
+
+	return util_write_all(fd, t->text, t->len);
+}
+
+int result_file_fill(struct result_file *f, int (*fill)(int fd, void *arg), void *arg,
+		     struct err *err)
+{
+	int ret = write_file(f->path, fill, arg);
+
+	return ret ? err_host(err, -ret, "cannot write %s %s", f->option, f->path) : 0;
+}
+
 int result_file_write(struct result_file *f, const char *text, size_t len, struct err *err)
 {
-	int ret = f->path ? write_file(f->path, text, len) : write_fd(f->fd, text, len);
+	struct text t = { text, len };
 
-	if (!ret)
-		return 0;
-	return f->path ? err_host(err, -ret, "cannot write %s %s", f->option, f->path)
-		       : err_host(err, -ret, "cannot write %s", f->option);
+	if (f->path)
+		return result_file_fill(f, fill_text, &t, err);
+	int ret = write_fd(f->fd, text, len);
+	return ret ? err_host(err, -ret, "cannot write %s", f->option) : 0;
 }
 
 void result_file_close(struct result_file *f)

@@ -158,6 +158,15 @@ static void handle_internal_error(struct vcpu *vcpu)
 		     suberror, vcpu->id, name ? ": " : "", name ? name : "");
 }
 
+static void unexpected_exit(struct vcpu *vcpu)
+{
+	uint32_t reason = vcpu->run->exit_reason;
+
+	stop_request(vcpu->stop, STOP_KVM, reason,
+		     "KVM gave exit %u (%s), which lkvm did not ask for, on vCPU %u", reason,
+		     vcpu_exit_name(reason), vcpu->id);
+}
+
 static void handle_exit(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -185,10 +194,14 @@ static void handle_exit(struct vcpu *vcpu)
 			     "the CPU refuses to enter vCPU %u, reason 0x%llx", vcpu->id,
 			     (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
+	case KVM_EXIT_DEBUG:
+		if (vcpu->on_break)
+			vcpu->on_break(vcpu, vcpu->break_arg);
+		else
+			unexpected_exit(vcpu);
+		break;
 	default:
-		stop_request(vcpu->stop, STOP_KVM, run->exit_reason,
-			     "KVM gave exit %u (%s), which lkvm did not ask for, on vCPU %u",
-			     run->exit_reason, vcpu_exit_name(run->exit_reason), vcpu->id);
+		unexpected_exit(vcpu);
 	}
 }
 

@@ -7,10 +7,12 @@
 #define LKVM_ARCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 struct err;
+struct gmem;
 struct kvm;
 struct kvm_irq_routing_entry;
 struct vcpu;
@@ -46,7 +48,46 @@ bool arch_prefers_port_doorbells(void);
  */
 bool arch_vcpu_is_stuck(struct vcpu *vcpu);
 
-/* Prints the registers of a vCPU that is not in KVM_RUN. */
+/* The four that follow: of a vCPU that is not in KVM_RUN. */
+
+/* Prints the registers. */
 void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
+
+/* Where it executes and where its stack is; false: it was never started, or KVM does not say. */
+bool arch_vcpu_where(struct vcpu *vcpu, uint64_t *pc, uint64_t *sp);
+
+/*
+ * Reads guest memory by a virtual address, as the vCPU's page tables have it now; KVM walks them. Returns how many
+ * bytes could be read, up to the first page that is not there or not RAM.
+ */
+size_t arch_vcpu_read(struct vcpu *vcpu, const struct gmem *gm, uint64_t vaddr, void *buf,
+		      size_t len);
+
+/* Puts the registers where <sys/procfs.h> has them in a core: an elf_gregset_t. False: KVM does not give them. */
+bool arch_vcpu_core_regs(struct vcpu *vcpu, void *gregs);
+
+/* An address that may be kernel code, for want of symbols. */
+bool arch_may_be_kernel_code(uint64_t addr);
+
+/*
+ * Stops the vCPU with KVM_EXIT_DEBUG before it executes what is at a virtual address; 0: no longer. The guest's own
+ * breakpoints do not work meanwhile. On the vCPU's thread or before it starts. Returns 0 or -errno.
+ */
+int arch_vcpu_break_at(struct vcpu *vcpu, uint64_t vaddr);
+
+/* Parts of guest memory as the kernel sees them. */
+struct arch_map {
+	uint64_t vaddr, gpa, len;
+};
+#define ARCH_MAPS_MAX 2
+
+/*
+ * Linux's mapping of all RAM (the first of them) and of its own image, if the vCPU's page tables have them where a
+ * kernel without address randomization has them. Returns how many.
+ */
+unsigned int arch_vcpu_kernel_maps(struct vcpu *vcpu, const struct gmem *gm,
+				   struct arch_map maps[ARCH_MAPS_MAX]);
+
+extern const uint16_t arch_elf_machine; /* EM_* */
 
 #endif

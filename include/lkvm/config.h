@@ -16,6 +16,9 @@
 #include <lkvm/streams.h>
 #include <lkvm/virtio/types.h>
 
+struct result_file;
+struct symbols;
+
 enum boot_how {
 	BOOT_AUTO,    /* the decompressed kernel when it can be had, else the bzImage */
 	BOOT_BZIMAGE, /* the image as it is; it decompresses itself in the guest */
@@ -87,9 +90,12 @@ struct machine_config {
 	bool fail_on_splat;        /* a crash that the kernel survives counts as a failure */
 	bool die_with_parent;      /* the VM ends with the process of parent_fd, */
 	int parent_fd;             /* a pidfd; not owned */
-	bool debug_on_fail;        /* a report at every end that is not a success */
-	bool restart;              /* on reset, start again instead of ending */
-	const sigset_t *signals;   /* blocked by the caller; each stops the VM; NULL: none */
+	const struct symbols *symbols; /* the kernel's functions; NULL: not known */
+	uint64_t panic_addr;           /* with symbols: the one that a panic calls */
+	struct result_file *core;      /* gets the VM when the guest failed; NULL: nobody does */
+	bool debug_on_fail;            /* a report at every end that is not a success */
+	bool restart;                  /* on reset, start again instead of ending */
+	const sigset_t *signals;       /* blocked by the caller; each stops the VM; NULL: none */
 	struct log log;
 };
 

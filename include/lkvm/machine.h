@@ -45,8 +45,9 @@ struct machine_result {
 	uint64_t console_dropped;     /* bytes that the reader was too slow for */
 	int console_errno;            /* why output to out_fd ended early, 0 if it did not */
 	int copy_errno;               /* the same for copy_fd */
-	uint64_t streams_lost;        /* bytes of a command's that its readers were too slow for */
-	int streams_errno;            /* why one of its streams ended early, 0 if none did */
+	struct err core_err;   /* why there is no core, ERR_NONE if there is or it was not wanted */
+	uint64_t streams_lost; /* bytes of a command's that its readers were too slow for */
+	int streams_errno;     /* why one of its streams ended early, 0 if none did */
 };
 
 int machine_new(struct machine **out, const struct machine_config *cfg, struct err *err);

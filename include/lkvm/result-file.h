@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Where --result, --junit or --tap goes: "fd:N", a descriptor that lkvm inherited, or a file.
+ * Where --result, --junit, --tap or --core goes: "fd:N", a descriptor that lkvm inherited, or a file.
  *
  * A file is written beside its place and renamed into it, so that a reader sees the whole or nothing; an older one
  * is removed when it is opened, so that what is there after the run is of this run. What is no regular file (a
@@ -29,6 +29,9 @@ struct result_file {
 int result_file_open(struct result_file *f, const char *option, const char *where, struct err *err);
 /* Once. */
 int result_file_write(struct result_file *f, const char *text, size_t len, struct err *err);
+/* The same by a function that fills an empty regular file and returns 0 or -errno; for one that has a path. */
+int result_file_fill(struct result_file *f, int (*fill)(int fd, void *arg), void *arg,
+		     struct err *err);
 void result_file_close(struct result_file *f);
 
 #endif

@@ -51,6 +51,7 @@ struct run_options {
 	const char *results;
 	bool die_with_parent;
 	bool debug_on_fail;
+	const char *symbols, *core;
 	const char *name;
 	const char *dev;
 	struct virtio_spec *virtio;

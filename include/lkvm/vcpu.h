@@ -34,6 +34,8 @@ struct vcpu {
 	struct bus *pio, *mmio;
 	struct coalesced *coalesced; /* NULL: none */
 	struct stop *stop;
+	void (*on_break)(struct vcpu *vcpu, void *arg); /* at arch_vcpu_break_at(); on its thread */
+	void *break_arg;
 	unsigned int id;
 	int fd;
 	struct kvm_run *run;

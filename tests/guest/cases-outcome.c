@@ -14,9 +14,27 @@ static _Noreturn void sleep_for_good(void)
 		__asm__ volatile("sti; hlt");
 }
 
+/* As Linux's is called. */
+void panic(char why);
+__attribute__((noinline)) void panic(char why)
+{
+	print_char(why);
+	print_char('\n');
+}
+
+/* Keeps something on the stack that panic() returns to. */
+__attribute__((noinline)) static void calls_panic(char why)
+{
+	panic(why);
+	print("panicked\n");
+}
+
 static void obey(char order)
 {
 	switch (order) {
+	case 'b':
+		calls_panic(get_char());
+		break;
 	case 'p':
 		power_off();
 	case 'r':

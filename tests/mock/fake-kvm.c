@@ -227,6 +227,17 @@ static int answer_arch(unsigned long request, void *arg)
 	case KVM_SET_REGS:
 		fake.regs = *(struct kvm_regs *)arg;
 		return 0;
+	case KVM_TRANSLATE: {
+		struct kvm_translation *t = arg;
+		uint64_t gpa = 0;
+
+		t->valid = fake.translate && fake.translate(t->linear_address, &gpa);
+		t->physical_address = gpa;
+		return 0;
+	}
+	case KVM_SET_GUEST_DEBUG:
+		fake.debug = *(struct kvm_guest_debug *)arg;
+		return 0;
 	default:
 		return 0;
 	}

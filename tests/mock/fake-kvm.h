@@ -34,7 +34,9 @@ struct fake_kvm {
 	/* KVM_RUN: fills `run` and returns 0, or returns a negative errno. Any vCPU's thread. */
 	int (*run)(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run);
 	void *arg;
-	uint32_t mp_state;     /* KVM_GET_MP_STATE; KVM_MP_STATE_RUNNABLE at the start */
+	uint32_t mp_state; /* KVM_GET_MP_STATE; KVM_MP_STATE_RUNNABLE at the start */
+	/* KVM_TRANSLATE; NULL: nothing is mapped. */
+	bool (*translate)(uint64_t vaddr, uint64_t *gpa);
 	uint64_t halted_flags; /* rflags that KVM_GET_REGS gives in another state, if not 0 */
 
 	/* What it records. */
@@ -54,6 +56,7 @@ struct fake_kvm {
 	bool rang;          /* see fake_kvm_rang() */
 	struct kvm_msi msi; /* the last */
 	unsigned int msis;
+	struct kvm_guest_debug debug; /* the last */
 	/* x86 */
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 // ARCH: x86
 // LINK: hvc.c virtio/port-type.c virtio/console.c virtio/console-ctrl.c chr/port.c chr/console-port.c
-// LINK: tests/mock/fake-kvm.c machine.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c watch.c chr/ktap.c chr/classify.c util/util.c
+// LINK: tests/mock/fake-kvm.c machine.c report.c backtrace.c core.c result-file.c util/symbols.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c result.c watch.c chr/ktap.c chr/classify.c util/util.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kcache.c util/kindex.c
 // LINK: chr/chr.c chr/fd.c chr/out.c chr/conlog.c chr/classify.c util/match.c
 // LINK: hw/serial.c hw/rtc.c hw/i8042.c hw/acpi-pm.c hw/pvpanic.c hw/debug-exit.c hw/earlycon.c hw/cmd-status.c streams.c
 // LINK: x86/board.c x86/absent.c x86/boot.c initrds.c x86/bootinfo.c x86/bzimage.c x86/vmlinux.c x86/unpack.c x86/memmap.c
-// LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/irqchip.c x86/caps.c x86/doorbell.c
+// LINK: x86/acpi.c x86/aml.c x86/dsdt.c x86/mptable.c x86/cpuid.c x86/cpu.c x86/debug.c x86/irqchip.c x86/caps.c x86/doorbell.c
 // LINK: x86/probe.c x86/probe-vm.c x86/probe-guest.c util/kick.c
 // LINK: devices.c ioeventfd.c util/poller.c virtio/device.c virtio/registers.c virtio/legacy.c virtio/queue.c virtio/mini.c virtio/rng.c virtio/types.c
 // LINK: virtio/transport-pci.c virtio/transport-modern.c virtio/transport-legacy.c virtio/transport-doorbell.c virtio/transport-fds.c
@@ -26,7 +26,9 @@
 #include <lkvm/board.h>
 #include <lkvm/kvm.h>
 #include <lkvm/machine.h>
+#include <lkvm/result-file.h>
 #include <lkvm/result.h>
+#include <lkvm/symbols.h>
 #include <lkvm/util.h>
 #include <lkvm/vcpu.h>
 
@@ -316,6 +318,85 @@ START_TEST(each_console_has_its_status)
 }
 END_TEST
 
+/* The breakpoint of --symbols, then what the guest prints, and power-off. */
+static int run_break(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
+{
+	if (f->debug.control) {
+		run->exit_reason = KVM_EXIT_DEBUG;
+		return 0;
+	}
+	return run_print(f, vcpu, run);
+}
+
+START_TEST(a_breakpoint_on_panic)
+{
+	static const struct {
+		const char *text, *cause;
+	} rows[] = {
+		{ "x\n", "panic() was called on vCPU 0 (--symbols)" },
+		/* The kernel's own words are better. */
+		{ PANIC, "Kernel panic - not syncing: x" },
+	};
+	const struct symbols symbols = { 0 };
+	struct fake_kvm *f = fake_kvm_start();
+	struct machine_config cfg = config();
+
+	cfg.symbols = &symbols;
+	cfg.panic_addr = 0xffffffff81000000;
+	f->run = run_break;
+	f->arg = (void *)rows[_i].text;
+	struct outcome o = run(&cfg);
+	ck_assert_msg(o.ret == 0, "%s", o.err.msg);
+	ck_assert_int_eq(result_status(&o.res.stop), STATUS_PANIC);
+	ck_assert_str_eq(o.res.stop.detail, rows[_i].cause);
+	/* It is hit once, and is gone. */
+	ck_assert_uint_eq(f->runs, 2);
+	ck_assert_uint_eq(o.res.exits[KVM_EXIT_DEBUG], 1);
+}
+END_TEST
+
+START_TEST(a_breakpoint_that_nobody_set)
+{
+	struct fake_kvm *f = fake_kvm_start();
+	struct machine_config cfg = config();
+
+	f->debug.control = 1;
+	f->run = run_break;
+	struct outcome o = run(&cfg);
+	ck_assert_int_eq(result_status(&o.res.stop), STATUS_INTERNAL);
+}
+END_TEST
+
+START_TEST(a_core_of_each_failure)
+{
+	char path[] = "/tmp/lkvm-test-core-XXXXXX";
+	struct result_file core;
+	struct machine_config cfg = config();
+	struct err err = ERR_INIT;
+
+	close(mkstemp(path));
+	ck_assert_int_eq(result_file_open(&core, "--core", path, &err), 0);
+	cfg.core = &core;
+	struct fake_kvm *f = fake_kvm_start();
+	f->run = ends[_i].run;
+	struct outcome o = run(&cfg);
+	int status = ends[_i].status;
+	bool wanted = status >= STATUS_PANIC;
+	ck_assert_msg(!o.res.core_err.kind, "%s", o.res.core_err.msg);
+	ck_assert_int_eq(access(path, F_OK) == 0, wanted);
+	/* The directory is gone: a sentence, and the outcome stays. */
+	free(core.path);
+	core.path = strdup("/nonexistent/core");
+	f = fake_kvm_start();
+	f->run = ends[_i].run;
+	o = run(&cfg);
+	ck_assert_int_eq(result_status(&o.res.stop), status);
+	ck_assert_int_eq(o.res.core_err.kind, wanted ? ERR_HOST : ERR_NONE);
+	result_file_close(&core);
+	unlink(path);
+}
+END_TEST
+
 /* A vCPU that sleeps: only a kick ends its KVM_RUN. */
 static int run_halted(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
 {
@@ -558,6 +639,9 @@ UNIT_SUITE("machine", {
 	tcase_add_unchecked_fixture(tc, make_kernel, remove_kernel);
 	tcase_add_loop_test(tc, each_exit_has_its_status, 0, ARRAY_SIZE(ends));
 	tcase_add_test(tc, a_timeout_ends_all_vcpus);
+	tcase_add_loop_test(tc, a_breakpoint_on_panic, 0, 2);
+	tcase_add_test(tc, a_breakpoint_that_nobody_set);
+	tcase_add_loop_test(tc, a_core_of_each_failure, 0, ARRAY_SIZE(ends));
 	tcase_add_loop_test(tc, each_console_has_its_status, 0, ARRAY_SIZE(consoles));
 	tcase_add_loop_test(tc, halted_for_good_is_seen, 0, 3);
 	tcase_add_test(tc, a_restart_builds_the_machine_again);
