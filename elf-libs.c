@@ -223,13 +223,14 @@ static bool find_in(struct place *p, const char *folders, const struct place *or
 static bool find_library(struct search *s, const struct image *im, const char *name,
 			 struct place *p)
 {
+	/* /usr first: where /lib is a link to it here, it may be one in the user's initrd, whose place none must take. */
 	static const char folders[] =
 #ifdef __aarch64__
-		"/lib/aarch64-linux-gnu:/usr/lib/aarch64-linux-gnu:"
+		"/usr/lib/aarch64-linux-gnu:/lib/aarch64-linux-gnu:"
 #else
-		"/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:"
+		"/usr/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu:"
 #endif
-		"/lib64:/usr/lib64:/lib:/usr/lib";
+		"/usr/lib64:/lib64:/usr/lib:/lib";
 
 	if (*name == '/') {
 		*p = (struct place){ strdup(name), strdup(name) };

@@ -162,6 +162,23 @@ START_TEST(bug_on_traps)
 }
 END_TEST
 
+START_TEST(names_are_fit_for_files)
+{
+	static const char *const good[] = { "a", "A.b-c_9", "-", "a..", "0" };
+	static const char *const bad[] = { "", ".", ".a", "a b", "a/b", "a\n", "\xc3\xa4", "a:" };
+	char name[66] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		ck_assert_msg(util_is_name(good[i]), "%s", good[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(!util_is_name(bad[i]), "%s", bad[i]);
+	memset(name, 'x', 64);
+	ck_assert(util_is_name(name));
+	name[64] = 'x';
+	ck_assert(!util_is_name(name));
+}
+END_TEST
+
 UNIT_SUITE("util", {
 	tcase_add_test(tc, ranges_never_wrap);
 	tcase_add_test(tc, aligns);
@@ -173,4 +190,5 @@ UNIT_SUITE("util", {
 	tcase_add_test(tc, can_write_while_there_is_room);
 	tcase_add_test(tc, write_all_reports);
 	tcase_add_test_raise_signal(tc, bug_on_traps, SIGILL);
+	tcase_add_test(tc, names_are_fit_for_files);
 })
