@@ -98,7 +98,7 @@ static bool parse_line(const char *p, const char *end, uint64_t *addr, char *typ
 		return false;
 	*type = p[1];
 	*name = p + 3;
-	for (p = *name; p < end && !is_space(*p); p++)
+	for (p = *name; p < end && *p && !is_space(*p); p++)
 		;
 	*len = (size_t)(p - *name);
 	return *len > 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 // LINK: result-file.c tests/mock/clock.c util/err.c
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,6 +195,31 @@ START_TEST(a_late_failure_is_told)
 }
 END_TEST
 
+static int fill(int fd, void *arg)
+{
+	ck_assert_int_eq(write(fd, "part", 4), 4);
+	return *(int *)arg;
+}
+
+START_TEST(a_file_that_is_filled_is_whole_or_not_there)
+{
+	struct err err = ERR_INIT;
+	struct result_file f;
+	unsigned int before = files();
+	int ret = -ENOSPC;
+
+	ck_assert_int_eq(result_file_open(&f, "--core", "filled", &err), 0);
+	ck_assert_int_eq(result_file_fill(&f, fill, &ret, &err), -ENOSPC);
+	ck_assert_str_eq(err.msg, "cannot write --core filled: No space left on device");
+	ck_assert_uint_eq(files(), before);
+	ret = 0;
+	ck_assert_int_eq(result_file_fill(&f, fill, &ret, &err), 0);
+	ck_assert_uint_eq(files(), before + 1);
+	result_file_close(&f);
+	unlink("filled");
+}
+END_TEST
+
 UNIT_SUITE("result-file", {
 	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
 	tcase_add_test(tc, a_file_is_whole_or_not_there);
@@ -204,4 +230,5 @@ UNIT_SUITE("result-file", {
 	tcase_add_test(tc, descriptors);
 	tcase_add_test(tc, a_stuck_reader_is_given_up);
 	tcase_add_test(tc, a_late_failure_is_told);
+	tcase_add_test(tc, a_file_that_is_filled_is_whole_or_not_there);
 })

@@ -121,6 +121,9 @@ START_TEST(text_that_is_none)
 	refused("ffffffffffffffff B The real System.map is elsewhere\n", "no symbols of functions");
 	refused("0000000000000000 T panic\n0000000000000000 T x\n", "as root");
 	refused("", "no symbols");
+	/* A name has no 0 in it. */
+	ck_assert_int_lt(read_mem("1 T \0a\n", 7), 0);
+	symbols_release(&syms);
 }
 END_TEST
 
