@@ -587,9 +587,12 @@ static void get_outcome(struct machine *m, struct machine_result *res)
 	if (m->cfg->ktap)
 		ktap_end(m->cfg->ktap);
 	if (m->vm.report.hit)
-		stop_note(&m->stop, STOP_PANIC, "panic() was called on vCPU %u (--symbols)",
-			  m->vm.report.hit_vcpu);
+		stop_note(&m->stop, STOP_PANIC, "%s", "");
 	stop_get(&m->stop, &res->stop);
+	/* What ended it may have had no words, and the console none that tell more. */
+	if (m->vm.report.hit && res->stop.reason == STOP_PANIC && !res->stop.detail[0])
+		snprintf(res->stop.detail, sizeof(res->stop.detail),
+			 "panic() was called on vCPU %u (--symbols)", m->vm.report.hit_vcpu);
 	bool restarts = res->stop.reason == STOP_RESET && m->cfg->restart;
 	if (m->streams)
 		use_status(m, &res->stop);

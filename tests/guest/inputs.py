@@ -211,6 +211,9 @@ def write_misc(dirname, elf):
     os.chmod(write(at("program"), b"#!/bin/sh\n"), 0o755)
     write(at("arm64-image"), patched(bytes(4096), "I", 56, 0x644d5241))
     write(at("bzimage"), bzimage(elf, gzip(elf)))
+    write(at("map"), b"ffffffff81000000 T panic\n")
+    write(at("nopanic"), b"ffffffff81000000 T main\n")
+    write(at("zeros"), b"0000000000000000 T panic\n")
     write(at("initrd"), b"070701 not really" * 100)
     with open(at("big"), "wb") as f:
         f.truncate(1 << 30)
