@@ -21,6 +21,8 @@ static void on_break(struct vcpu *vcpu, void *arg)
 	struct report *r = arg;
 	size_t len;
 
+	if (!arch_vcpu_is_at_break(vcpu, r->cfg->panic_addr))
+		return;
 	arch_vcpu_break_at(vcpu, 0);
 	if (atomic_exchange(&r->hit, true))
 		return;

@@ -25,6 +25,9 @@
 
 /* SDM volume 3B 17.2.4: breakpoint 0 on execution (R/W and LEN are 0), globally; bit 10 is always 1. */
 #define DR7_EXEC_0 (1ULL << 1 | 1ULL << 10)
+/* 17.2.3: breakpoint 0 was met. */
+#define DR6_B0    1
+#define DB_VECTOR 1
 
 const uint16_t arch_elf_machine = EM_X86_64;
 
@@ -114,16 +117,36 @@ bool arch_may_be_kernel_code(uint64_t addr)
 	return addr >= KERNEL_BASE && addr < CODE_END;
 }
 
-int arch_vcpu_break_at(struct vcpu *vcpu, uint64_t vaddr)
+static int set_debug(struct vcpu *vcpu, uint64_t vaddr, uint32_t control)
 {
 	struct kvm_guest_debug d = { 0 };
 
 	if (vaddr) {
-		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP | control;
 		d.arch.debugreg[0] = vaddr;
 		d.arch.debugreg[7] = DR7_EXEC_0;
 	}
 	return ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &d) ? -errno : 0;
+}
+
+int arch_vcpu_break_at(struct vcpu *vcpu, uint64_t vaddr)
+{
+	return set_debug(vcpu, vaddr, 0);
+}
+
+bool arch_vcpu_is_at_break(struct vcpu *vcpu, uint64_t vaddr)
+{
+	const struct kvm_debug_exit_arch *e = &vcpu->run->debug.arch;
+	struct kvm_debugregs regs;
+
+	if (e->exception == DB_VECTOR && (e->dr6 & DR6_B0) && e->pc == vaddr)
+		return true;
+	if (!ioctl(vcpu->fd, KVM_GET_DEBUGREGS, &regs)) {
+		regs.dr6 = e->dr6;
+		ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &regs);
+	}
+	set_debug(vcpu, vaddr, KVM_GUESTDBG_INJECT_DB);
+	return false;
 }
 
 /* `vaddr` is where `gpa` is seen. */

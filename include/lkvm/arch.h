@@ -75,6 +75,12 @@ bool arch_may_be_kernel_code(uint64_t addr);
  */
 int arch_vcpu_break_at(struct vcpu *vcpu, uint64_t vaddr);
 
+/*
+ * After KVM_EXIT_DEBUG: whether it is that breakpoint. While one is set the guest's own single steps end there as well:
+ * they are given back to the guest.
+ */
+bool arch_vcpu_is_at_break(struct vcpu *vcpu, uint64_t vaddr);
+
 /* Parts of guest memory as the kernel sees them. */
 struct arch_map {
 	uint64_t vaddr, gpa, len;

@@ -323,6 +323,9 @@ static int run_break(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
 {
 	if (f->debug.control) {
 		run->exit_reason = KVM_EXIT_DEBUG;
+		run->debug.arch = (struct kvm_debug_exit_arch){ .exception = 1,
+								.dr6 = 1,
+								.pc = 0xffffffff81000000 };
 		return 0;
 	}
 	return run_print(f, vcpu, run);
@@ -352,6 +355,40 @@ START_TEST(a_breakpoint_on_panic)
 	/* It is hit once, and is gone. */
 	ck_assert_uint_eq(f->runs, 2);
 	ck_assert_uint_eq(o.res.exits[KVM_EXIT_DEBUG], 1);
+}
+END_TEST
+
+/* The guest steps, meets a breakpoint elsewhere, and has an int3; then it powers off. */
+static int run_step(struct fake_kvm *f, unsigned int vcpu, struct kvm_run *run)
+{
+	static const struct kvm_debug_exit_arch foreign[] = {
+		{ .exception = 1, .dr6 = 0x4000, .pc = 0xffffffff81000000 },
+		{ .exception = 1, .dr6 = 1, .pc = 0xffffffff81000001 },
+		{ .exception = 3, .dr6 = 1, .pc = 0xffffffff81000000 },
+	};
+
+	if (f->runs > ARRAY_SIZE(foreign))
+		return run_poweroff(f, vcpu, run);
+	ck_assert_int_eq(f->runs > 1, !!(f->debug.control & KVM_GUESTDBG_INJECT_DB));
+	run->exit_reason = KVM_EXIT_DEBUG;
+	run->debug.arch = foreign[f->runs - 1];
+	return 0;
+}
+
+START_TEST(a_step_of_the_guest_is_no_panic)
+{
+	const struct symbols symbols = { 0 };
+	struct fake_kvm *f = fake_kvm_start();
+	struct machine_config cfg = config();
+
+	cfg.symbols = &symbols;
+	cfg.panic_addr = 0xffffffff81000000;
+	f->run = run_step;
+	struct outcome o = run(&cfg);
+	ck_assert_int_eq(result_status(&o.res.stop), STATUS_OK);
+	ck_assert_uint_eq(o.res.exits[KVM_EXIT_DEBUG], 3);
+	ck_assert(f->debug.control & KVM_GUESTDBG_INJECT_DB);
+	ck_assert_uint_eq(f->debug.arch.debugreg[0], 0xffffffff81000000);
 }
 END_TEST
 
@@ -640,6 +677,7 @@ UNIT_SUITE("machine", {
 	tcase_add_loop_test(tc, each_exit_has_its_status, 0, ARRAY_SIZE(ends));
 	tcase_add_test(tc, a_timeout_ends_all_vcpus);
 	tcase_add_loop_test(tc, a_breakpoint_on_panic, 0, 2);
+	tcase_add_test(tc, a_step_of_the_guest_is_no_panic);
 	tcase_add_test(tc, a_breakpoint_that_nobody_set);
 	tcase_add_loop_test(tc, a_core_of_each_failure, 0, ARRAY_SIZE(ends));
 	tcase_add_loop_test(tc, each_console_has_its_status, 0, ARRAY_SIZE(consoles));
