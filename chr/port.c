@@ -23,11 +23,14 @@ struct chr_port {
 	pthread_mutex_t lock; /* whom the writer's thread may call */
 	bool attached;
 	bool drained;
-	int out_errno; /* once it is drained */
+	int out_errno; /* once it is drained, as the next */
+	uint64_t lost;
+	void (*changed)(void *arg); /* NULL: nobody asks */
+	void *changed_arg;
 
 	/* Input; the loop's. */
 	struct chr_fd in;
-	bool in_open;
+	bool in_open, in_ended;
 	struct loop *loop;
 	struct loop_fd watch;
 };
@@ -39,6 +42,13 @@ static struct chr_port *of(struct port *port)
 
 /* --- output --- */
 
+static void tell_changed(struct chr_port *cp)
+{
+	if (cp->changed)
+		cp->changed(cp->changed_arg);
+}
+
+/* There is room, or output has ended. */
 static void on_room(void *arg)
 {
 	struct chr_port *cp = arg;
@@ -47,6 +57,7 @@ static void on_room(void *arg)
 	if (cp->attached)
 		cp->port.ready(&cp->port);
 	pthread_mutex_unlock(&cp->lock);
+	tell_changed(cp);
 }
 
 static ssize_t port_write(struct port *port, const uint8_t *buf, size_t len)
@@ -54,6 +65,30 @@ static ssize_t port_write(struct port *port, const uint8_t *buf, size_t len)
 	struct chr_port *cp = of(port);
 
 	return cp->out ? chr_out_put(cp->out, buf, len) : -EPIPE;
+}
+
+static void port_finished(struct port *port)
+{
+	struct chr_port *cp = of(port);
+
+	if (cp->out)
+		chr_out_close(cp->out);
+	tell_changed(cp);
+}
+
+void chr_port_watch(struct port *port, void (*changed)(void *arg), void *arg)
+{
+	struct chr_port *cp = of(port);
+
+	cp->changed = changed;
+	cp->changed_arg = arg;
+}
+
+bool chr_port_ended(struct port *port)
+{
+	struct chr_port *cp = of(port);
+
+	return !cp->out || chr_out_ended(cp->out);
 }
 
 /* --- input --- */
@@ -84,7 +119,7 @@ static ssize_t port_read(struct port *port, uint8_t *buf, size_t len)
 	struct chr_port *cp = of(port);
 
 	if (!cp->in_open)
-		return -EAGAIN;
+		return cp->in_ended ? 0 : -EAGAIN;
 	ssize_t n = chr_fd_read(&cp->in, buf, len);
 	if (n == -EAGAIN)
 		return watch_input(cp);
@@ -121,6 +156,7 @@ static const struct port_ops ops = {
 	.detach = port_detach,
 	.write = port_write,
 	.read = port_read,
+	.finished = port_finished,
 };
 
 struct port *chr_port_new(const char *name, int in_fd, int out_fd, const struct log *log,
@@ -144,6 +180,7 @@ struct port *chr_port_new(const char *name, int in_fd, int out_fd, const struct 
 		}
 		chr_out_watch(cp->out, on_room, cp);
 	}
+	cp->in_ended = in_fd == CHR_PORT_ENDED;
 	if (in_fd >= 0) {
 		chr_fd_init(&cp->in, in_fd, O_RDONLY);
 		cp->in_open = true;
@@ -165,7 +202,13 @@ int chr_port_drain(struct port *port, unsigned int deadline_ms)
 	chr_out_wait(cp->out, util_now_ns() + deadline_ms * 1000000ULL);
 	chr_out_stats(cp->out, &st);
 	cp->out_errno = st.errnum ?: st.dropped ? ETIMEDOUT : 0;
+	cp->lost = st.dropped;
 	return cp->out_errno;
+}
+
+uint64_t chr_port_lost(const struct port *port)
+{
+	return container_of(port, const struct chr_port, port)->lost;
 }
 
 void chr_port_free(struct port *port)

@@ -27,6 +27,7 @@ struct console_port {
 	const struct virtio_console_port *cfg;
 	struct virtqueue *rxq, *txq;
 	struct loop_post ready; /* any thread */
+	_Atomic bool finishing; /* port.finish() was called; any thread */
 
 	unsigned int todo; /* a bit for each enum console_todo */
 	bool added;        /* the driver was told of it */

@@ -78,8 +78,16 @@ static bool tx_chain(struct console_port *p, uint64_t *turn)
 	return true;
 }
 
+static void tell_finished(struct console_port *p)
+{
+	if (ops_of(p)->finished)
+		ops_of(p)->finished(p->cfg->port);
+}
+
 static bool port_tx(struct console_port *p)
 {
+	/* Before the look at the ring: what is in it by then is what counts. */
+	bool finishing = atomic_load(&p->finishing);
 	uint64_t turn = 0;
 
 	/* Without bus mastering memory is not read either; then this is called again. */
@@ -99,6 +107,8 @@ static bool port_tx(struct console_port *p)
 	p->tx_empty = p->txq->budget;
 	if (p->tx_empty)
 		tell_guest(p);
+	if (p->tx_empty && finishing)
+		tell_finished(p);
 	return true;
 }
 
@@ -177,6 +187,9 @@ static void on_ready(struct loop_post *post)
 
 	virtio_queue_serve(p->txq);
 	virtio_queue_serve(p->rxq);
+	/* A driver that never was, or is gone, writes nothing. */
+	if (atomic_load(&p->finishing) && !vq_usable(p->txq))
+		tell_finished(p);
 }
 
 static void port_ready(struct port *port)
@@ -184,6 +197,14 @@ static void port_ready(struct port *port)
 	struct console_port *p = port->priv;
 
 	loop_post(p->txq->loop, &p->ready);
+}
+
+static void port_finish(struct port *port)
+{
+	struct console_port *p = port->priv;
+
+	atomic_store(&p->finishing, true);
+	port_ready(port);
 }
 
 static void on_resized(struct loop_post *post)
@@ -239,8 +260,14 @@ static void console_queue_state(struct virtio_device *vd, struct virtqueue *vq, 
 {
 	struct virtio_console *c = console_of(vd);
 
-	if (!on && !is_ctrl(vq->index) && vq->index % 2)
-		tx_stopped(port_of_queue(c, vq->index));
+	if (on || is_ctrl(vq->index) || vq->index % 2 == 0)
+		return;
+	struct console_port *p = port_of_queue(c, vq->index);
+
+	tx_stopped(p);
+	/* Who waits for the end of what it wrote has it now. */
+	if (atomic_load(&p->finishing))
+		loop_post(vq->loop, &p->ready);
 }
 
 static bool console_has_queue(const struct virtio_device *vd, uint16_t n)
@@ -311,6 +338,7 @@ static void attach_port(struct virtio_console *c, unsigned int i, struct loop *l
 	port->priv = p;
 	port->ready = port_ready;
 	port->resize = port_resize;
+	port->finish = port_finish;
 	if (port->ops->attach)
 		port->ops->attach(port, loop);
 }
@@ -355,6 +383,7 @@ static void console_destroy(struct virtio_device *vd)
 		loop_post_cancel(loop, &c->ports[i].ready);
 		port->ready = NULL;
 		port->resize = NULL;
+		port->finish = NULL;
 	}
 	loop_post_cancel(loop, &c->resized);
 	virtio_device_release(vd);

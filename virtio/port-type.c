@@ -130,6 +130,7 @@ static int port_make(struct virtio_device **out, const void *opts, const struct 
 
 const struct virtio_type virtio_port_type = {
 	.option = "port",
+	.module = "virtio_console",
 	.arg = "NAME[,in=N][,out=N]",
 	.help = "a named port of a virtio console on inherited descriptors",
 	.keys = port_keys,

@@ -44,12 +44,16 @@ struct port_ops {
 	 * reset closes. May be NULL.
 	 */
 	void (*guest)(struct port *port, bool open);
+	/* After port.finish(): what the guest wrote before that call was taken. More than once; may be NULL. */
+	void (*finished)(struct port *port);
 };
 
 struct port {
 	const struct port_ops *ops;
-	/* The device's, set while it is attached. Any thread; both return at once. */
+	/* The device's, set while it is attached. Any thread; all return at once. */
 	void (*ready)(struct port *port);
+	/* Asks for port_ops.finished(). */
+	void (*finish)(struct port *port);
 	/* Of the console: the terminal has this size from now on. */
 	void (*resize)(struct port *port, uint16_t cols, uint16_t rows);
 	void *priv;

@@ -192,6 +192,46 @@ START_TEST(output_to_a_file)
 	close(fd);
 }
 
+static void count(void *arg)
+{
+	atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+START_TEST(output_ends_when_it_is_asked_to)
+{
+	atomic_uint changes = 0;
+	int p[2];
+
+	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
+	make(-1, p[1]);
+	chr_port_watch(port, count, &changes);
+	while (port->ops->write(port, pattern, 65536) == 65536)
+		;
+	port->ops->finished(port);
+	ck_assert_uint_ge(atomic_load(&changes), 1);
+	ck_assert(!chr_port_ended(port));
+	ck_assert_int_eq(port->ops->write(port, pattern, 10), -EPIPE);
+	/* What was given up counts as lost; in the pipe it is with its reader. */
+	ck_assert_int_eq(chr_port_drain(port, 10), ETIMEDOUT);
+	ck_assert_uint_gt(chr_port_lost(port), 65536);
+	ck_assert(chr_port_ended(port));
+	unmake();
+	close(p[0]);
+	close(p[1]);
+}
+
+START_TEST(a_port_without_descriptors)
+{
+	make(-1, -1);
+	ck_assert(chr_port_ended(port));
+	ck_assert_int_eq(port->ops->write(port, pattern, 10), -EPIPE);
+	ck_assert_int_eq(port->ops->read(port, got, 10), -EAGAIN);
+	unmake();
+	make(CHR_PORT_ENDED, -1);
+	ck_assert_int_eq(port->ops->read(port, got, 10), 0);
+	unmake();
+}
+
 /* --- input --- */
 
 START_TEST(input_of_a_pipe)
@@ -365,6 +405,8 @@ UNIT_SUITE("chr-port", {
 	tcase_add_test(tc, output_whose_reader_goes_says_so);
 	tcase_add_test(tc, output_that_nobody_reads_is_given_up);
 	tcase_add_test(tc, output_to_a_file);
+	tcase_add_test(tc, output_ends_when_it_is_asked_to);
+	tcase_add_test(tc, a_port_without_descriptors);
 	tcase_add_test(tc, input_of_a_pipe);
 	tcase_add_test(tc, input_of_a_file_ends);
 	tcase_add_test(tc, descriptors_stay_as_they_are);

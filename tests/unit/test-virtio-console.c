@@ -35,6 +35,7 @@ struct host {
 	unsigned int reads, ended; /* calls, those that said the end */
 	unsigned int opened, closed;
 	size_t at_close; /* bytes that had come */
+	unsigned int finished;
 	bool attached;
 };
 
@@ -112,12 +113,18 @@ static void host_guest(struct port *port, bool open)
 	}
 }
 
+static void host_finished(struct port *port)
+{
+	of(port)->finished++;
+}
+
 static const struct port_ops host_ops = {
 	.attach = host_attach,
 	.detach = host_detach,
 	.write = host_write,
 	.read = host_read,
 	.guest = host_guest,
+	.finished = host_finished,
 };
 
 static void give(unsigned int i, size_t off, size_t len)
@@ -545,6 +552,21 @@ START_TEST(what_a_guest_left_is_taken)
 	ck_assert_uint_eq(host[0].got_len, 530);
 }
 
+/* When all of it was taken, or the driver is gone. */
+START_TEST(who_asks_hears_of_the_end)
+{
+	start(false);
+	host[0].room = 30;
+	say(0, 0, 100);
+	host[0].port.finish(&host[0].port);
+	turn();
+	ck_assert_uint_eq(host[0].finished, 0);
+	host[0].room = _i ? 0 : 100;
+	_i ? drv_set_status(&d, 0) : host[0].port.ready(&host[0].port);
+	turn();
+	ck_assert_uint_eq(host[0].finished, 1);
+}
+
 /* --- bad chains --- */
 
 START_TEST(odd_buffers_come_back_empty)
@@ -956,6 +978,7 @@ UNIT_SUITE("virtio-console", {
 	tcase_add_loop_test(tc, a_host_that_is_gone_does_not_stop_the_guest, 0, 2);
 	tcase_add_loop_test(tc, a_guest_without_buffers_leaves_bytes_with_the_host, 0, 2);
 	tcase_add_loop_test(tc, what_a_guest_left_is_taken, 0, 2);
+	tcase_add_loop_test(tc, who_asks_hears_of_the_end, 0, 2);
 	tcase_add_loop_test(tc, odd_buffers_come_back_empty, 0, 2);
 	tcase_add_loop_test(tc, breaks_and_mends, 0, 2);
 	tcase_add_loop_test(tc, resets_with_bytes_in_hand, 0, 2);
