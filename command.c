@@ -48,6 +48,8 @@ static void put_settings(const struct command *cmd, struct writer *w)
 {
 	fprintf(w->out, "%s%c", CMD_SETTINGS_MAGIC, 0);
 	put_number(w, CMD_SET_PORT, cmd->port);
+	if (cmd->ports)
+		put_number(w, CMD_SET_PORTS, 1);
 	if (cmd->terminal) {
 		put_number(w, CMD_SET_ROWS, cmd->rows);
 		put_number(w, CMD_SET_COLS, cmd->cols);

@@ -55,7 +55,9 @@ struct machine {
 	struct watch watch;
 	struct chr *chr; /* the serial console */
 	struct conlog conlog;
-	struct hvc hvc;                     /* with console_virtio */
+	struct hvc hvc;            /* with console_virtio */
+	struct virtio_spec own[2]; /* devices that no option names */
+	unsigned int own_nr;
 	struct conlog hvc_log;              /* of that console; untouched without one */
 	struct loop_post busy_post;         /* the console is in use */
 	bool busy;                          /* busy_post was posted; under the console's lock */
@@ -264,6 +266,7 @@ static int open_console(struct machine *m, struct err *err)
 		int ret = hvc_init(&m->hvc, cfg, &hvc, m->loop, err);
 		if (ret)
 			return ret;
+		m->own[m->own_nr++] = m->hvc.spec;
 		chr.in_fd = chr.out_fd = -1;
 	}
 	m->chr = chr_new(&chr, m->loop, &cfg->log, err);
@@ -282,7 +285,13 @@ static int open_streams(struct machine *m, struct err *err)
 	cfg.tap = on_stream;
 	cfg.arg = m;
 	m->streams = streams_new(&cfg, m->loop, &m->stop, &m->cfg->log, err);
-	return m->streams ? 0 : -ENOMEM;
+	if (!m->streams)
+		return -ENOMEM;
+	if (streams_console(m->streams))
+		m->own[m->own_nr++] = (struct virtio_spec){ .type = &virtio_console_type,
+							    .common.vectors = VIRTIO_VECTORS_AUTO,
+							    .opts = streams_console(m->streams) };
+	return 0;
 }
 
 /* Everything is with its reader, or lost for a reason that is told, before the outcome is. */
@@ -466,8 +475,8 @@ static int vm_build(struct machine *m, struct err *err)
 		ret = make_board(m, err);
 	}
 	if (!ret)
-		ret = devices_new(&vm->devices, m->cfg, &m->hvc.spec, m->cfg->console_virtio,
-				  &vm->kvm, &vm->gm, board_pci(vm->board), err);
+		ret = devices_new(&vm->devices, m->cfg, m->own, m->own_nr, &vm->kvm, &vm->gm,
+				  board_pci(vm->board), err);
 	if (!ret)
 		ret = board_load(vm->board, err);
 	if (ret)

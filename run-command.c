@@ -10,6 +10,7 @@
 #include <lkvm/board.h>
 #include <lkvm/chr-fd.h>
 #include <lkvm/command.h>
+#include <lkvm/machine.h>
 #include <lkvm/run-command.h>
 #include <lkvm/run-initramfs.h>
 
@@ -129,8 +130,28 @@ static void describe_terminal(struct command *cmd)
 	cmd->cols = size.ws_col;
 }
 
+/* All slots may be taken by what was asked for. */
+static bool free_slot(const struct run_options *opt)
+{
+	return opt->virtio_nr + (opt->console == CONSOLE_VIRTIO) < MACHINE_DEVICES_MAX;
+}
+
+static int add_all(const struct run_options *opt, struct command *cmd, const char *kernel,
+		   struct initramfs *ir, struct err *err)
+{
+	int ret = run_initramfs_modules(opt, kernel, ir, &cmd->ports, err);
+
+	/* A terminal is a serial port's: ports have no line discipline. */
+	cmd->ports = cmd->ports && opt->command && !cmd->terminal && free_slot(opt);
+	ir->option = "the command";
+	if (!ret && opt->command)
+		ret = command_add(cmd, ir, err);
+	ir->option = "";
+	return ret ?: run_initramfs_add(opt, ir, err);
+}
+
 static int make_initramfs(struct run_command *rc, const struct run_options *opt,
-			  const struct command *cmd, struct machine_config *cfg, struct err *err)
+			  struct command *cmd, struct machine_config *cfg, struct err *err)
 {
 	struct initramfs ir;
 
@@ -138,15 +159,11 @@ static int make_initramfs(struct run_command *rc, const struct run_options *opt,
 	if (ret)
 		return ret;
 	initramfs_init(&ir, &rc->archive, opt->mem);
-	ir.option = "the command";
-	if (opt->command)
-		ret = command_add(cmd, &ir, err);
-	ir.option = "";
-	if (!ret)
-		ret = run_initramfs_add(opt, cfg->kernel, &ir, err);
+	ret = add_all(opt, cmd, cfg->kernel, &ir, err);
 	initramfs_release(&ir);
 	if (!ret)
 		ret = cpio_end(&rc->archive, err);
+	cfg->streams.ports = cmd->ports;
 	cfg->initramfs = rc->archive.data;
 	cfg->initramfs_len = rc->archive.len;
 	return ret;

@@ -12,6 +12,7 @@
 #include <lkvm/rootdir.h>
 #include <lkvm/run-initramfs.h>
 #include <lkvm/util.h>
+#include <lkvm/virtio/port-type.h>
 
 bool run_initramfs_wanted(const struct run_options *opt)
 {
@@ -62,31 +63,46 @@ static int add_list(struct initramfs *ir, const char *option, const struct optio
 	return ret;
 }
 
-/* Those of the devices. What the tree has not, the kernel may have built in. */
-static int add_drivers(struct modules *m, struct initramfs *ir, const struct run_options *opt,
-		       struct err *err)
+/* What all the others need, which they do not tell. */
+#define TRANSPORT "virtio_pci"
+
+/* What the tree has not, the kernel may have built in. `found`: it has it, or says that it is. */
+static int add_driver(struct modules *m, struct initramfs *ir, const char *name, bool *found,
+		      struct err *err)
 {
+	struct err missing = ERR_INIT;
+	int ret = modules_add(m, ir, name, &missing);
+
+	*found = !ret;
+	if (ret == -ENOENT)
+		return 0;
+	if (ret)
+		*err = missing;
+	return ret;
+}
+
+/* Those of the devices, and of a command's streams. */
+static int add_drivers(struct modules *m, struct initramfs *ir, const struct run_options *opt,
+		       bool *console, struct err *err)
+{
+	bool wants_console = opt->command || opt->console == CONSOLE_VIRTIO;
+	bool transport = false, found;
 	int ret = 0;
 
-	for (unsigned int i = 0; !ret && i <= opt->virtio_nr; i++) {
-		const char *name =
-			"virtio_pci"; /* what all the others need, which it does not tell */
-		struct err missing = ERR_INIT;
-
-		if (!opt->virtio_nr || (i && !(name = opt->virtio[i - 1].type->module)))
-			continue;
-		ret = modules_add(m, ir, name, &missing);
-		if (ret == -ENOENT)
-			ret = 0;
-		else if (ret)
-			*err = missing;
-	}
+	if (opt->virtio_nr || wants_console)
+		ret = add_driver(m, ir, TRANSPORT, &transport, err);
+	for (unsigned int i = 0; !ret && i < opt->virtio_nr; i++)
+		if (opt->virtio[i].type->module)
+			ret = add_driver(m, ir, opt->virtio[i].type->module, &found, err);
+	if (!ret && wants_console)
+		ret = add_driver(m, ir, virtio_port_type.module, console, err);
+	*console = *console && transport;
 	return ret;
 }
 
 /* DIR[:NAME...] with a colon between names. */
 static int add_modules(struct initramfs *ir, const struct run_options *opt, const char *kernel,
-		       struct err *err)
+		       bool *console, struct err *err)
 {
 	char *spec = strdup(opt->modules), release[128];
 	struct modules *m;
@@ -103,7 +119,7 @@ static int add_modules(struct initramfs *ir, const struct run_options *opt, cons
 		return ret;
 	}
 	ir->option = "--modules";
-	ret = add_drivers(m, ir, opt, err);
+	ret = add_drivers(m, ir, opt, console, err);
 	for (char *name; !ret && (name = strsep(&names, ":"));)
 		ret = *name ? modules_add(m, ir, name, err) : 0;
 	if (!ret)
@@ -113,8 +129,14 @@ static int add_modules(struct initramfs *ir, const struct run_options *opt, cons
 	return ret;
 }
 
-int run_initramfs_add(const struct run_options *opt, const char *kernel, struct initramfs *ir,
-		      struct err *err)
+int run_initramfs_modules(const struct run_options *opt, const char *kernel, struct initramfs *ir,
+			  bool *console, struct err *err)
+{
+	*console = false;
+	return opt->modules ? add_modules(ir, opt, kernel, console, err) : 0;
+}
+
+int run_initramfs_add(const struct run_options *opt, struct initramfs *ir, struct err *err)
 {
 	int ret = opt->root ? add_root(ir, opt->root, err) : 0;
 
@@ -122,7 +144,5 @@ int run_initramfs_add(const struct run_options *opt, const char *kernel, struct 
 		ret = add_list(ir, "--add", &opt->add, initramfs_add, err);
 	if (!ret)
 		ret = add_list(ir, "--add-exec", &opt->add_exec, elf_libs_add, err);
-	if (!ret && opt->modules)
-		ret = add_modules(ir, opt, kernel, err);
 	return ret;
 }

@@ -17,6 +17,7 @@
 
 #include <lkvm/cmd-abi.h>
 
+#include "ports.h"
 #include "pump.h"
 #include "regs.h"
 #include "settings.h"
@@ -32,10 +33,18 @@
 /* Of stdin on its way, so less than a serial port's line discipline holds (4096, of which some are in reserve). */
 #define STDIN_WINDOW 2048
 
+/* So that the command and init take turns seldom. */
+#define PIPE_LEN (1 << 20)
+
+/* Buffers of one stream, before the others have their turn. */
+#define MOVES_MAX 32
+
 struct init {
 	struct regs regs;
 	struct settings set;
 	struct pump in, out, err;
+	struct pump res;  /* with `ports` */
+	bool ports;       /* of a virtio console, not serial ones */
 	uint64_t in_nr;   /* bytes from stdin's stream */
 	uint32_t in_owed; /* of these, what has left our buffer and was not made room of yet */
 	int terminal;     /* -1: pipes are used */
@@ -233,6 +242,7 @@ static bool open_terminal(struct init *in)
 	in->terminal = setup_serial(CMD_STDIO, &size);
 	if (in->terminal < 0)
 		return false;
+	in->results = setup_serial(CMD_RESULTS, NULL);
 	/* The command's own; it is not to be surprised by O_NONBLOCK. */
 	sys_call(__NR_fcntl, in->terminal, F_SETFL, 0, 0, 0);
 	if (in->set.user)
@@ -242,23 +252,53 @@ static bool open_terminal(struct init *in)
 	return true;
 }
 
-static bool open_pipes(struct init *in)
+static bool use_ports(struct init *in)
+{
+	int fds[CMD_PORTS_NR];
+
+	in->ports = in->set.ports && ports_open(fds);
+	if (!in->ports)
+		return false;
+	in->in.from = fds[CMD_PORT_STDIN];
+	in->out.to = fds[CMD_PORT_STDOUT];
+	in->err.to = fds[CMD_PORT_STDERR];
+	in->res.to = fds[CMD_PORT_RESULTS];
+	in->res.from = setup_results_pipe();
+	return true;
+}
+
+static void use_serial(struct init *in)
 {
 	in->in.from = setup_serial(CMD_STDIO, NULL);
 	in->out.to = setup_serial(CMD_STDIO, NULL);
 	in->err.to = setup_serial(CMD_STDERR, NULL);
-	return in->in.from >= 0 && in->out.to >= 0 && in->err.to >= 0 &&
-	       make_pipe(&in->in.to, &in->child_fds[0], false) &&
-	       make_pipe(&in->out.from, &in->child_fds[1], true) &&
-	       make_pipe(&in->err.from, &in->child_fds[2], true);
+	in->results = setup_serial(CMD_RESULTS, NULL);
+}
+
+static bool open_pipes(struct init *in)
+{
+	if (!use_ports(in))
+		use_serial(in);
+	bool made = in->in.from >= 0 && in->out.to >= 0 && in->err.to >= 0 &&
+		    make_pipe(&in->in.to, &in->child_fds[0], false) &&
+		    make_pipe(&in->out.from, &in->child_fds[1], true) &&
+		    make_pipe(&in->err.from, &in->child_fds[2], true);
+	/* As much as MOVES_MAX moves; a kernel that gives less leaves them as they are. */
+	if (made && in->ports) {
+		sys_call(__NR_fcntl, in->out.from, F_SETPIPE_SZ, PIPE_LEN, 0, 0);
+		sys_call(__NR_fcntl, in->err.from, F_SETPIPE_SZ, PIPE_LEN, 0, 0);
+	}
+	return made;
 }
 
 static void open_streams(struct init *in)
 {
-	in->results = setup_serial(CMD_RESULTS, NULL);
 	if (in->set.terminal ? open_terminal(in) : open_pipes(in)) {
+		/* This also says that the guest is there. */
 		regs_write(&in->regs, CMD_REG_CREDIT,
-			   in->set.terminal ? CMD_CREDIT_ALL : STDIN_WINDOW);
+			   in->set.terminal ? CMD_CREDIT_ALL
+			   : in->ports      ? 0
+					    : STDIN_WINDOW);
 		return;
 	}
 	setup_say("the kernel has no serial ports for the command's streams", "");
@@ -280,35 +320,38 @@ static void look_for_end(struct init *in)
 	pump_close_from(p);
 }
 
-static void move_stdin(struct init *in)
+/* False: it waits. */
+static bool move_stdin(struct init *in)
 {
 	struct pump *p = &in->in;
 	size_t got = pump_fill(p);
 
 	in->in_nr += got;
-	if (got && !p->buf[got - 1])
+	if (!in->ports && got && !p->buf[got - 1])
 		look_for_end(in);
 	in->in_owed += pump_drain(p);
-	if (in->in_owed >= STDIN_WINDOW / 2) {
+	if (!in->ports && in->in_owed >= STDIN_WINDOW / 2) {
 		regs_write(&in->regs, CMD_REG_CREDIT, in->in_owed);
 		in->in_owed = 0;
 	}
 	if (p->from < 0 && !pump_wants_output(p))
 		pump_close(p);
+	return got && pump_wants_input(p);
 }
 
 /* One stream out; `gone`: its bit in the state. */
 static void move_out(struct init *in, struct pump *p, uint32_t gone)
 {
-	while (pump_wants_output(p) || pump_fill(p)) {
-		size_t moved = pump_drain(p);
+	size_t moved = 0;
 
-		/* The command learns of it as from a pipe. */
-		if (moved && (regs_read(&in->regs, CMD_REG_STATE) & gone))
-			pump_close(p);
+	for (int i = 0; i < MOVES_MAX && (pump_wants_output(p) || pump_fill(p)); i++) {
+		moved += pump_drain(p);
 		if (pump_wants_output(p))
-			return;
+			break;
 	}
+	/* The command learns of it as from a pipe. Once for all: a look costs more than a buffer. */
+	if (moved && (regs_read(&in->regs, CMD_REG_STATE) & gone))
+		pump_close(p);
 }
 
 /* Processes. */
@@ -364,6 +407,8 @@ static void serve(struct init *in)
 			watch(pump_wants_output(&in->out) ? in->out.to : -1, true, POLLOUT),
 			watch(pump_wants_input(&in->err) ? in->err.from : -1, true, POLLIN),
 			watch(pump_wants_output(&in->err) ? in->err.to : -1, true, POLLOUT),
+			watch(pump_wants_input(&in->res) ? in->res.from : -1, true, POLLIN),
+			watch(pump_wants_output(&in->res) ? in->res.to : -1, true, POLLOUT),
 		};
 		const long nr = sizeof(fds) / sizeof(fds[0]);
 
@@ -375,9 +420,12 @@ static void serve(struct init *in)
 		/* The command has closed its stdin: what comes is not read any more. */
 		if (fds[2].revents & POLLERR)
 			pump_close(&in->in);
-		move_stdin(in);
+		/* A port gives a page at a time. */
+		for (int i = 0; i < MOVES_MAX && move_stdin(in); i++)
+			;
 		move_out(in, &in->out, CMD_STATE_GONE(CMD_STDIO));
 		move_out(in, &in->err, CMD_STATE_GONE(CMD_STDERR));
+		move_out(in, &in->res, 0);
 	}
 }
 
@@ -388,7 +436,7 @@ static void finish_stream(struct init *in, struct pump *p, uint32_t gone)
 		struct pollfd fd = watch(p->to, true, POLLOUT);
 
 		move_out(in, p, gone);
-		if (!pump_wants_output(p))
+		if (!pump_wants_output(p) && !pump_fill(p))
 			break;
 		sys_call(__NR_ppoll, (long)&fd, 1, 0, 0, 0);
 	}
@@ -401,6 +449,7 @@ void guest_main(void)
 	struct init in = { .in = { .from = -1, .to = -1 },
 			   .out = { .from = -1, .to = -1 },
 			   .err = { .from = -1, .to = -1 },
+			   .res = { .from = -1, .to = -1 },
 			   .terminal = -1,
 			   .results = -1 };
 	char file[CMD_SETTINGS_MAX];
@@ -425,6 +474,7 @@ void guest_main(void)
 	serve(&in);
 	finish_stream(&in, &in.out, CMD_STATE_GONE(CMD_STDIO));
 	finish_stream(&in, &in.err, CMD_STATE_GONE(CMD_STDERR));
+	finish_stream(&in, &in.res, 0);
 	if (in.terminal >= 0)
 		setup_flush(in.terminal);
 	if (in.results >= 0)

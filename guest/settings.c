@@ -67,6 +67,8 @@ static bool take(struct settings *s, char letter, const char *value)
 	switch (letter) {
 	case CMD_SET_PORT:
 		return parse_number(value, &s->port);
+	case CMD_SET_PORTS:
+		return parse_number(value, &s->ports);
 	case CMD_SET_ARG:
 		return add_arg(s, value);
 	case CMD_SET_ENV:

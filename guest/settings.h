@@ -22,7 +22,8 @@ struct settings {
 	unsigned int envs_nr;
 	const char *cwd; /* NULL: / */
 	uint32_t port;
-	bool user; /* uid and gid are given */
+	uint32_t ports; /* not 0: there are ports for the streams */
+	bool user;      /* uid and gid are given */
 	uint32_t uid, gid;
 	bool terminal; /* rows and cols are given */
 	uint32_t rows, cols;

@@ -166,6 +166,15 @@ int setup_serial(unsigned int nr, const struct setup_size *terminal)
 	return fd;
 }
 
+int setup_results_pipe(void)
+{
+	sys_call(__NR_unlinkat, SYS_AT_FDCWD, (long)CMD_RESULTS_PATH, 0, 0, 0);
+	sys_call(__NR_mknodat, SYS_AT_FDCWD, (long)CMD_RESULTS_PATH, S_IFIFO, 0, 0);
+	sys_call(__NR_fchmodat, SYS_AT_FDCWD, (long)CMD_RESULTS_PATH, 0666, 0, 0);
+	/* With an end to write to it never ends, whoever comes and goes. */
+	return sys_open(CMD_RESULTS_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+}
+
 void setup_flush(int fd)
 {
 	/* tcdrain(3) */

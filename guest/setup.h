@@ -22,6 +22,8 @@ struct setup_size {
 	uint32_t rows, cols;
 };
 int setup_serial(unsigned int nr, const struct setup_size *terminal);
+/* CMD_RESULTS_PATH as a pipe, for a port that only one may have open. Its end to read from, non-blocking; -1. */
+int setup_results_pipe(void);
 /* Returns when all that was written to it is out. */
 void setup_flush(int fd);
 

@@ -24,6 +24,23 @@ enum cmd_stream {
 #define CMD_RESULTS_PATH "/dev/lkvm.results"
 
 /*
+ * Or they are ports of a virtio console, if the settings say that there is one (CMD_SET_PORTS) and the kernel has the
+ * driver. Each carries one direction, and ends it by closing. Stdin is the first: Linux takes a port that lkvm has not
+ * opened yet for one at its end, and opens them in this order.
+ */
+enum cmd_port {
+	CMD_PORT_STDIN,
+	CMD_PORT_STDOUT,
+	CMD_PORT_STDERR,
+	CMD_PORT_RESULTS,
+	CMD_PORTS_NR,
+};
+#define CMD_PORT_NAMES                                                                             \
+	{                                                                                          \
+		"lkvm.stdin", "lkvm.stdout", "lkvm.stderr", "lkvm.results"                         \
+	}
+
+/*
  * The registers: little-endian words, reached by bytes or words at any width. A word that is written takes effect with
  * its highest byte, a byte at a time being how /dev/port writes. What is not listed reads as 0.
  */
@@ -32,7 +49,7 @@ enum cmd_stream {
 #define CMD_REG_LEN                                                                                \
 	0x08 /* r: how many bytes of stdin there were, 64 bits; 0 before CMD_STATE_ENDED */
 #define CMD_REG_CREDIT                                                                             \
-	0x10 /* w: so many more bytes of stdin may be sent; CMD_CREDIT_ALL: all there are */
+	0x10 /* w: so many more bytes of stdin may be sent by stream; CMD_CREDIT_ALL: all there are */
 #define CMD_REG_STATUS                                                                             \
 	0x14 /* w: the command's status as a shell would give it; the first write counts */
 #define CMD_REGS_LEN 0x18
@@ -61,6 +78,7 @@ enum cmd_stream {
 #define CMD_SET_GID        'g'
 #define CMD_SET_ROWS       'r' /* the command has a terminal, stdin, stdout and stderr in one, */
 #define CMD_SET_COLS       'c' /* of this size */
+#define CMD_SET_PORTS      'v' /* 1: there are ports */
 
 #define CMD_SETTINGS_MAX   (1u << 20) /* bytes of the file */
 #define CMD_ARGS_MAX       4096

@@ -21,6 +21,7 @@ struct command {
 	const char *cwd; /* NULL: / */
 	bool user;
 	uint32_t uid, gid;
+	bool ports;    /* the streams are ports, if the kernel can */
 	bool terminal; /* stdin, stdout and stderr are one terminal */
 	uint16_t rows, cols;
 	const char *term; /* of this type, NULL: not known */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The host's side of a command that runs in the guest: its three streams, each a lossless chr that a serial port of
- * the board is the front end of, and its status (cmd-status.h).
+ * the board is the front end of, and its status (cmd-status.h). With `ports` they are there as ports of a virtio console
+ * as well. The guest's init takes one way or the other; a guest that takes both mixes its own command's bytes.
  *
  * The VM is ended when the status has come and everything that the command wrote is with its reader: however long that
  * takes, as for a command on the host. A reader that is gone is told to the guest, whose init then does what a pipe
@@ -23,12 +24,14 @@ struct log;
 struct loop;
 struct stop;
 struct streams;
+struct virtio_console_cfg;
 
 /* Not owned; -1: none. Where there is no input, the command's ends at once. */
 struct streams_config {
 	int in_fd, out_fd; /* CMD_STDIO */
 	int err_fd;        /* CMD_STDERR */
 	int results_fd;    /* CMD_RESULTS */
+	bool ports;        /* also by a virtio console */
 	bool escape;       /* in_fd is a terminal: Ctrl-A commands, and no end of input */
 	void (*on_escape)(void *arg);
 	void (*started)(void *arg); /* the guest's init is there; on a vCPU's thread, once */
@@ -45,6 +48,8 @@ void streams_free(struct streams *s);
 /* For the board: who the serial port of this number is connected to, or NULL; and the registers. */
 struct chr *streams_chr(struct streams *s, unsigned int stream);
 struct cmd_status *streams_registers(struct streams *s);
+/* What the virtio console is made of that has the ports; NULL: there is none. */
+struct virtio_console_cfg *streams_console(struct streams *s);
 
 /* Whether the command has reported, and what. Any thread. */
 bool streams_status(struct streams *s, uint32_t *status);

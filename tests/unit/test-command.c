@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: command.c initramfs.c util/cpio.c util/src.c util/err.c util/util.c guest/settings.c guest/setup.c
+// LINK: command.c initramfs.c util/cpio.c util/src.c util/err.c util/util.c guest/settings.c guest/setup.c guest/ports.c
 #include <elf.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <lkvm/command.h>
 #include <lkvm/util.h>
 
+#include "guest/ports.h"
 #include "guest/settings.h"
 #include "guest/setup.h"
 #include "archive.h"
@@ -224,8 +225,43 @@ START_TEST(a_file_is_read_whole_or_not)
 }
 END_TEST
 
+START_TEST(numbers_of_a_device)
+{
+	static const char *const bad[] = { "",
+					   "x",
+					   "1",
+					   "1:",
+					   "0:1",
+					   ":1",
+					   "1:2x",
+					   "4096:1",
+					   "1:256",
+					   "99999999999:1",
+					   "1:4294967297" };
+	uint32_t dev;
+
+	ck_assert(ports_device("245:3", &dev));
+	ck_assert_uint_eq(dev, 245 << 8 | 3);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(!ports_device(bad[i], &dev), "%s", bad[i]);
+}
+END_TEST
+
+/* The record that says that there are ports is there when there are. */
+START_TEST(ports_are_told)
+{
+	struct settings s = { 0 };
+	static const char file[] = CMD_SETTINGS_MAGIC "\0v1\0ax";
+
+	ck_assert_ptr_null(settings_parse(&s, file, sizeof(file)));
+	ck_assert_uint_eq(s.ports, 1);
+}
+END_TEST
+
 UNIT_SUITE("command", {
 	tcase_add_checked_fixture(tc, setup, archive_teardown);
+	tcase_add_test(tc, numbers_of_a_device);
+	tcase_add_test(tc, ports_are_told);
 	tcase_add_test(tc, init_is_a_small_static_program);
 	tcase_add_test(tc, nothing_takes_its_place);
 	tcase_add_test(tc, the_guest_reads_what_the_host_wrote);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-// LINK: streams.c hw/cmd-status.c stop.c bus.c chr/chr.c chr/out.c chr/fd.c
+// LINK: streams.c hw/cmd-status.c stop.c bus.c chr/chr.c chr/port.c chr/out.c chr/fd.c
 // LINK: util/loop.c util/thread.c util/log.c util/util.c util/err.c
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include <lkvm/stop.h>
 #include <lkvm/streams.h>
 #include <lkvm/util.h>
+#include <lkvm/virtio/console.h>
 
 #include "unit.h"
 
@@ -29,6 +30,10 @@ static struct log log_to = { .fd = -1 };
 static struct err err;
 static unsigned int starts;
 static int in[2], out[2], errs[2];
+
+/* Ports that the console was asked of to say when all was taken. */
+static struct port *asked[CMD_PORTS_NR];
+static bool with_ports;
 
 /* What the guest's serial port has got of stdin. */
 static uint8_t got[65536];
@@ -90,6 +95,8 @@ static void turn(void)
 static void setup(void)
 {
 	signal(SIGPIPE, SIG_IGN);
+	with_ports = false;
+	memset(asked, 0, sizeof(asked));
 	err = ERR_INIT;
 	got_nr = writables = starts = 0;
 	room = sizeof(got);
@@ -107,12 +114,25 @@ static void on_start(void *arg)
 	starts++;
 }
 
+static void no_ready(struct port *p)
+{
+	(void)p;
+}
+
+static void on_finish(struct port *p)
+{
+	for (unsigned int i = 0; i < CMD_PORTS_NR; i++)
+		if (streams_console(streams)->ports[i].port == p)
+			asked[i] = p;
+}
+
 static void make(int in_fd)
 {
 	struct streams_config cfg = { .in_fd = in_fd,
 				      .out_fd = out[1],
 				      .err_fd = errs[1],
 				      .results_fd = -1,
+				      .ports = with_ports,
 				      .started = on_start,
 				      .arg = &starts };
 
@@ -120,6 +140,21 @@ static void make(int in_fd)
 	ck_assert_ptr_nonnull(streams);
 	ck_assert_int_eq(cmd_status_plug(streams_registers(streams), &bus, BASE, &err), 0);
 	chr_set_frontend(streams_chr(streams, CMD_STDIO), &fe);
+}
+
+static struct port *make_with_ports(int in_fd, enum cmd_port nr)
+{
+	struct virtio_console_cfg *console;
+
+	with_ports = true;
+	make(in_fd);
+	console = streams_console(streams);
+	for (unsigned int i = 0; i < console->nr; i++) {
+		console->ports[i].port->ready = no_ready;
+		console->ports[i].port->finish = on_finish;
+		console->ports[i].port->ops->attach(console->ports[i].port, loop);
+	}
+	return console->ports[nr].port;
 }
 
 static void teardown(void)
@@ -351,6 +386,75 @@ START_TEST(a_slow_reader_stalls_the_device)
 }
 END_TEST
 
+START_TEST(ports_have_names_and_an_order)
+{
+	static const char *const names[] = { "lkvm.stdin", "lkvm.stdout", "lkvm.stderr",
+					     "lkvm.results" };
+
+	make_with_ports(-1, 0);
+	ck_assert_uint_eq(streams_console(streams)->nr, 4);
+	for (unsigned int i = 0; i < 4; i++)
+		ck_assert_str_eq(streams_console(streams)->ports[i].name, names[i]);
+}
+
+START_TEST(no_ports_unless_asked_for)
+{
+	make(-1);
+	ck_assert_ptr_null(streams_console(streams));
+}
+
+/* By the port that is its, and without credit; where there is none it ends at once. */
+START_TEST(stdin_by_its_port)
+{
+	struct port *port = make_with_ports(_i ? -1 : in[0], CMD_PORT_STDIN);
+	uint8_t buf[16];
+
+	ck_assert_int_eq(write(in[1], "abc", 3), 3);
+	close(in[1]);
+	turn();
+	if (!_i)
+		ck_assert_int_eq(port->ops->read(port, buf, sizeof(buf)), 3);
+	ck_assert_int_eq(port->ops->read(port, buf, sizeof(buf)), 0);
+	ck_assert_uint_eq(got_nr, 0);
+}
+
+/* The status ends the VM when the console has said of every port that all was taken, and readers have it. */
+START_TEST(the_end_waits_for_ports)
+{
+	struct port *port = make_with_ports(-1, CMD_PORT_STDOUT);
+	struct stop_info info;
+	uint8_t buf[16];
+
+	ck_assert_int_eq(port->ops->write(port, (const uint8_t *)"abc", 3), 3);
+	reg_set(CMD_REG_STATUS, 5);
+	turn();
+	for (unsigned int i = 0; i < CMD_PORTS_NR; i++)
+		ck_assert_ptr_nonnull(asked[i]);
+	ck_assert_int_eq(port->ops->write(port, (const uint8_t *)"def", 3), 3);
+	for (unsigned int i = 0; i < CMD_PORTS_NR; i++) {
+		stop_get(&stop, &info);
+		ck_assert_int_eq(info.reason, STOP_NONE);
+		asked[i]->ops->finished(asked[i]);
+	}
+	ck_assert_int_eq(loop_run(loop), 0);
+	stop_get(&stop, &info);
+	ck_assert_int_eq(info.reason, STOP_COMMAND);
+	ck_assert_uint_eq(info.value, 5);
+	ck_assert_int_eq(read(out[0], buf, sizeof(buf)), 6);
+	ck_assert_mem_eq(buf, "abcdef", 6);
+}
+
+START_TEST(the_reader_of_a_port_is_gone)
+{
+	struct port *port = make_with_ports(-1, CMD_PORT_STDOUT);
+
+	close(out[0]);
+	ck_assert_int_eq(port->ops->write(port, (const uint8_t *)"x", 1), 1);
+	while (!(reg(CMD_REG_STATE, 4) & CMD_STATE_GONE(CMD_STDIO)))
+		turn();
+	ck_assert(!(reg(CMD_REG_STATE, 4) & CMD_STATE_GONE(CMD_STDERR)));
+}
+
 UNIT_SUITE("streams", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, which_streams_there_are);
@@ -362,4 +466,9 @@ UNIT_SUITE("streams", {
 	tcase_add_test(tc, a_status_with_nothing_written);
 	tcase_add_test(tc, readers_that_are_gone);
 	tcase_add_test(tc, a_slow_reader_stalls_the_device);
+	tcase_add_test(tc, ports_have_names_and_an_order);
+	tcase_add_test(tc, no_ports_unless_asked_for);
+	tcase_add_loop_test(tc, stdin_by_its_port, 0, 2);
+	tcase_add_test(tc, the_end_waits_for_ports);
+	tcase_add_test(tc, the_reader_of_a_port_is_gone);
 })
