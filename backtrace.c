@@ -48,7 +48,7 @@ void backtrace_print(struct vcpu *vcpu, const struct gmem *gm, const struct symb
 		size_t got = arch_vcpu_read(vcpu, gm, sp + off, words, sizeof(words));
 
 		for (size_t i = 0; i < got / STACK_STEP && lines < BACKTRACE_LINES; i++) {
-			uint64_t addr = le64toh(words[i]);
+			uint64_t addr = arch_return_address(le64toh(words[i]));
 
 			if (!may_return_to(symbols, addr))
 				continue;

@@ -263,11 +263,14 @@ static int dump_dtb(const char *path, const void *dtb, struct err *err)
 	return ret ? err_host(err, -ret, "cannot write --dump-dtb %s", path) : 0;
 }
 
-static int make_seeds(struct dtb_config *dtb, struct err *err)
+/* Linux takes a KASLR seed of 0 for none, and stays where its symbols say. */
+static int make_seeds(struct dtb_config *dtb, bool kaslr, struct err *err)
 {
 	if (getrandom(&dtb->kaslr_seed, sizeof(dtb->kaslr_seed), 0) != sizeof(dtb->kaslr_seed) ||
 	    getrandom(dtb->rng_seed, sizeof(dtb->rng_seed), 0) != sizeof(dtb->rng_seed))
 		return err_host(err, errno, "no random numbers for the guest");
+	if (!kaslr)
+		dtb->kaslr_seed = 0;
 	return 0;
 }
 
@@ -292,7 +295,7 @@ static int fill_tree(struct board *b, uint32_t *affinity, struct err *err)
 	for (unsigned int i = 0; !ret && i < cfg->cpus_nr; i++)
 		ret = arm_vcpu_affinity(b->p.boot_cpu + i, &affinity[i], err);
 	if (!ret)
-		ret = make_seeds(&dtb, err);
+		ret = make_seeds(&dtb, !cfg->symbols, err);
 	void *to = gmem_span(b->p.gm, b->boot.dtb_gpa, BOOT_DTB_LEN);
 	BUG_ON(!to); /* where boot_load() found room */
 	if (!ret)

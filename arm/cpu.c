@@ -14,24 +14,9 @@
 
 #include "entry.h"
 #include "memmap.h"
+#include "regs.h"
 
-#define CORE_REG(field)                                                                            \
-	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(field))
-#define X_REG(n) (CORE_REG(regs.regs[0]) + 2 * (n))
-
-/* Arm Architecture Reference Manual, D19: how a system register is encoded. */
-#define SYS_REG(op0, op1, crn, crm, op2) ARM64_SYS_REG(op0, op1, crn, crm, op2)
-#define MPIDR_EL1                        SYS_REG(3, 0, 0, 0, 5)
-#define ID_AA64MMFR0_EL1                 SYS_REG(3, 0, 0, 7, 0)
-#define SCTLR_EL1                        SYS_REG(3, 0, 1, 0, 0)
-#define TTBR0_EL1                        SYS_REG(3, 0, 2, 0, 0)
-#define TTBR1_EL1                        SYS_REG(3, 0, 2, 0, 1)
-#define TCR_EL1                          SYS_REG(3, 0, 2, 0, 2)
-#define ESR_EL1                          SYS_REG(3, 0, 5, 2, 0)
-#define FAR_EL1                          SYS_REG(3, 0, 6, 0, 0)
-#define VBAR_EL1                         SYS_REG(3, 0, 12, 0, 0)
-
-#define MPIDR_AFFINITY                   0xffffff /* levels 0 to 2; KVM's level 3 is 0 below 2^20 CPUs */
+#define MPIDR_AFFINITY 0xffffff /* levels 0 to 2; KVM's level 3 is 0 below 2^20 CPUs */
 
 /* The fields of ID_AA64MMFR0_EL1. */
 #define MMFR0_BIGEND_SHIFT  8
@@ -40,7 +25,7 @@
 #define MMFR0_TGRAN4_SHIFT  28
 #define TGRAN_NONE          0xf /* of 4 and 64 KiB; of 16 KiB it is 0 */
 
-static int get_reg(const struct vcpu *vcpu, uint64_t id, uint64_t *value)
+int arm_get_reg(const struct vcpu *vcpu, uint64_t id, uint64_t *value)
 {
 	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)value };
 
@@ -150,7 +135,7 @@ int arm_vcpu_facts(struct vcpu *vcpu, struct arm_cpu *cpu, struct err *err)
 {
 	uint64_t mmfr0;
 
-	int ret = get_reg(vcpu, ID_AA64MMFR0_EL1, &mmfr0);
+	int ret = arm_get_reg(vcpu, ID_AA64MMFR0_EL1, &mmfr0);
 	if (ret)
 		return err_host(err, -ret, "KVM does not tell what pages a guest's CPU has");
 	*cpu = (struct arm_cpu){ .big_endian = field(mmfr0, MMFR0_BIGEND_SHIFT) };
@@ -167,7 +152,7 @@ int arm_vcpu_affinity(struct vcpu *vcpu, uint32_t *affinity, struct err *err)
 {
 	uint64_t mpidr;
 
-	int ret = get_reg(vcpu, MPIDR_EL1, &mpidr);
+	int ret = arm_get_reg(vcpu, MPIDR_EL1, &mpidr);
 	if (ret)
 		return err_host(err, -ret, "KVM does not tell the number of vCPU %u", vcpu->id);
 	*affinity = mpidr & MPIDR_AFFINITY;
@@ -221,7 +206,7 @@ void arch_vcpu_dump(struct vcpu *vcpu, FILE *out)
 		fprintf(out, "vCPU %u: off\n", vcpu->id);
 		return;
 	}
-	int ret = get_reg(vcpu, CORE_REG(regs.pc), &value);
+	int ret = arm_get_reg(vcpu, CORE_REG(regs.pc), &value);
 	if (ret) {
 		fprintf(out, "vCPU %u: KVM does not give its registers: %s\n", vcpu->id,
 			strerror(-ret));
@@ -229,11 +214,11 @@ void arch_vcpu_dump(struct vcpu *vcpu, FILE *out)
 	}
 	fprintf(out, "vCPU %u:\n", vcpu->id);
 	for (size_t i = 0; i < ARRAY_SIZE(regs); i++) {
-		get_reg(vcpu, regs[i].id, &value);
+		arm_get_reg(vcpu, regs[i].id, &value);
 		fprintf(out, "  %-4s %016" PRIx64 "%s", regs[i].name, value, ++nr % 3 ? "" : "\n");
 	}
 	for (unsigned int i = 0; i <= 30; i++) {
-		get_reg(vcpu, X_REG(i), &value);
+		arm_get_reg(vcpu, X_REG(i), &value);
 		fprintf(out, "  x%-3u %016" PRIx64 "%s", i, value, ++nr % 3 ? "" : "\n");
 	}
 	fprintf(out, "%s", nr % 3 ? "\n" : "");

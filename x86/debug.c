@@ -112,6 +112,11 @@ bool arch_vcpu_core_regs(struct vcpu *vcpu, void *gregs)
 	return true;
 }
 
+uint64_t arch_return_address(uint64_t word)
+{
+	return word;
+}
+
 bool arch_may_be_kernel_code(uint64_t addr)
 {
 	return addr >= KERNEL_BASE && addr < CODE_END;

@@ -57,14 +57,17 @@ void arch_vcpu_dump(struct vcpu *vcpu, FILE *out);
 bool arch_vcpu_where(struct vcpu *vcpu, uint64_t *pc, uint64_t *sp);
 
 /*
- * Reads guest memory by a virtual address, as the vCPU's page tables have it now; KVM walks them. Returns how many
- * bytes could be read, up to the first page that is not there or not RAM.
+ * Reads guest memory by a virtual address, as the vCPU's page tables have it now. Returns how many bytes could be
+ * read, up to the first page that is not there or not RAM.
  */
 size_t arch_vcpu_read(struct vcpu *vcpu, const struct gmem *gm, uint64_t vaddr, void *buf,
 		      size_t len);
 
 /* Puts the registers where <sys/procfs.h> has them in a core: an elf_gregset_t. False: KVM does not give them. */
 bool arch_vcpu_core_regs(struct vcpu *vcpu, void *gregs);
+
+/* The return address that a word of a stack is, if it is one: without what signs it. */
+uint64_t arch_return_address(uint64_t word);
 
 /* An address that may be kernel code, for want of symbols. */
 bool arch_may_be_kernel_code(uint64_t addr);

@@ -2,7 +2,7 @@
 // ARCH: arm64
 // LINK: tests/mock/fake-kvm.c kvm.c vcpu.c gmem.c bus.c irq.c irq-route.c coalesced.c stop.c initrds.c
 // LINK: pci.c pci-bar.c pci-ecam.c pci-irq.c hw/serial.c hw/pl031.c hw/earlycon.c chr/chr.c chr/fd.c chr/out.c
-// LINK: arm/absent.c arm/board.c arm/boot.c arm/caps.c arm/cpu.c arm/dtb.c arm/gic.c arm/image.c arm/memmap.c arm/ports.c arm/probe.c arm/v2m.c
+// LINK: arm/absent.c arm/board.c arm/boot.c arm/caps.c arm/cpu.c arm/debug.c arm/dtb.c arm/gic.c arm/image.c arm/memmap.c arm/ports.c arm/probe.c arm/v2m.c
 // LINK: util/thread.c util/err.c util/log.c util/loop.c util/util.c util/src.c util/decompress.c util/kick.c
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// ARCH: x86
 // LINK: core.c backtrace.c x86/debug.c util/symbols.c util/src.c gmem.c util/err.c util/util.c tests/mock/fake-kvm.c
 // LIBS: -Wl,--wrap=pwrite64
 #include <elf.h>
