@@ -5,7 +5,7 @@
  * lkvm ends the VM.
  *
  * What the command has written before it ended is out before the status is; processes that it leaves behind have no
- * say in that.
+ * say in that: they are stopped meanwhile.
  */
 #include <asm/ioctls.h>
 #include <linux/errno.h>
@@ -429,7 +429,7 @@ static void serve(struct init *in)
 	}
 }
 
-/* What was written before the command ended. Others may hold the pipes open: one that is empty is done. */
+/* Nobody writes any more, as everybody else is stopped: a pipe that is empty is done, also if others hold it open. */
 static void finish_stream(struct init *in, struct pump *p, uint32_t gone)
 {
 	for (;;) {
@@ -442,6 +442,26 @@ static void finish_stream(struct init *in, struct pump *p, uint32_t gone)
 	}
 	if (p->to >= 0)
 		setup_flush(p->to);
+}
+
+/* All processes but this one. */
+static void signal_others(int sig)
+{
+	sys_call(__NR_kill, -1, sig, 0, 0, 0);
+}
+
+static void finish(struct init *in)
+{
+	signal_others(SIGSTOP);
+	finish_stream(in, &in->out, CMD_STATE_GONE(CMD_STDIO));
+	finish_stream(in, &in->err, CMD_STATE_GONE(CMD_STDERR));
+	finish_stream(in, &in->res, 0);
+	if (in->terminal >= 0)
+		setup_flush(in->terminal);
+	if (in->results >= 0)
+		setup_flush(in->results);
+	/* A file system may be one's that was stopped, and is synced next. */
+	signal_others(SIGCONT);
 }
 
 void guest_main(void)
@@ -472,12 +492,6 @@ void guest_main(void)
 	open_streams(&in);
 	start(&in);
 	serve(&in);
-	finish_stream(&in, &in.out, CMD_STATE_GONE(CMD_STDIO));
-	finish_stream(&in, &in.err, CMD_STATE_GONE(CMD_STDERR));
-	finish_stream(&in, &in.res, 0);
-	if (in.terminal >= 0)
-		setup_flush(in.terminal);
-	if (in.results >= 0)
-		setup_flush(in.results);
+	finish(&in);
 	report(&in, in.status);
 }
