@@ -36,8 +36,12 @@
 /* So that the command and init take turns seldom. */
 #define PIPE_LEN (1 << 20)
 
-/* Buffers of one stream, before the others have their turn. */
-#define MOVES_MAX 32
+/*
+ * Buffers of one stream, before the others have their turn. A serial port may send as fast as it is written to, and so
+ * never be full, but is slow: one, and small.
+ */
+#define MOVES_MAX   32
+#define SERIAL_MOST 4096
 
 struct init {
 	struct regs regs;
@@ -269,6 +273,7 @@ static bool use_ports(struct init *in)
 
 static void use_serial(struct init *in)
 {
+	in->out.most = in->err.most = SERIAL_MOST;
 	in->in.from = setup_serial(CMD_STDIO, NULL);
 	in->out.to = setup_serial(CMD_STDIO, NULL);
 	in->err.to = setup_serial(CMD_STDERR, NULL);
@@ -342,9 +347,10 @@ static bool move_stdin(struct init *in)
 /* One stream out; `gone`: its bit in the state. */
 static void move_out(struct init *in, struct pump *p, uint32_t gone)
 {
+	const int moves = in->ports ? MOVES_MAX : 1;
 	size_t moved = 0;
 
-	for (int i = 0; i < MOVES_MAX && (pump_wants_output(p) || pump_fill(p)); i++) {
+	for (int i = 0; i < moves && (pump_wants_output(p) || pump_fill(p)); i++) {
 		moved += pump_drain(p);
 		if (pump_wants_output(p))
 			break;

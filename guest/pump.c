@@ -25,7 +25,7 @@ size_t pump_fill(struct pump *p)
 
 	if (!pump_wants_input(p))
 		return 0;
-	n = sys_read(p->from, p->buf, sizeof(p->buf));
+	n = sys_read(p->from, p->buf, p->most ? p->most : sizeof(p->buf));
 	if (waits(n))
 		return 0;
 	if (n <= 0) {

@@ -15,6 +15,7 @@
 
 struct pump {
 	int from, to; /* -1: closed */
+	size_t most;  /* bytes to take at a time; 0: as many as the buffer holds */
 	size_t off, len;
 	uint8_t buf[PUMP_LEN]; /* [off, len) is to be written */
 };

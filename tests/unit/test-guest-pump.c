@@ -110,10 +110,22 @@ START_TEST(a_reader_that_is_gone)
 }
 END_TEST
 
+START_TEST(no_more_at_a_time)
+{
+	p.most = 3;
+	ck_assert_int_eq(write(from[1], "abcde", 5), 5);
+	ck_assert_uint_eq(pump_fill(&p), 3);
+	ck_assert_uint_eq(pump_drain(&p), 3);
+	ck_assert_uint_eq(pump_fill(&p), 2);
+	ck_assert_uint_eq(pump_drain(&p), 2);
+}
+END_TEST
+
 UNIT_SUITE("guest-pump", {
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, bytes_of_all_values);
 	tcase_add_test(tc, a_reader_that_is_slow);
 	tcase_add_test(tc, the_end_of_input);
 	tcase_add_test(tc, a_reader_that_is_gone);
+	tcase_add_test(tc, no_more_at_a_time);
 })
