@@ -185,9 +185,9 @@ struct func {
 	/* bus_master */
 	unsigned int masters;
 	bool master;
-	/* The access window: what is read there, and what was done. */
-	uint32_t window_value, window_wrote;
-	unsigned int window_reads, window_writes, window_width;
+	/* The access window: what is read there, and what was done. Any vCPU's thread comes, without a lock. */
+	_Atomic uint32_t window_value, window_wrote;
+	_Atomic unsigned int window_reads, window_writes, window_width;
 };
 
 static inline uint64_t func_read(struct pci_device *pd, unsigned int bar, uint64_t off,
